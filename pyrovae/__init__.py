@@ -1,0 +1,19 @@
+"""Variational autoencoders as Pyro programs: priors, likelihoods and posteriors by name, and no loss to write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyrovae.vae import VAE
+
+__all__ = ["VAE"]
+
+
+def __getattr__(name: str) -> Any:
+    """``pyrovae.VAE`` when it is asked for: the command line's help shall not wait for torch."""
+    if name == "VAE":
+        from pyrovae.vae import VAE
+
+        return VAE
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

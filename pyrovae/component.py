@@ -1,0 +1,118 @@
+"""What a component is: its family, its name and its options; knows no torch and no member of any family."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
+
+FAMILIES: Mapping[str, str] = {
+    "prior": "pyrovae.priors",
+    "likelihood": "pyrovae.likelihoods",
+    "posterior": "pyrovae.posteriors",
+    "network": "pyrovae.networks",
+}
+
+
+class Option(NamedTuple):
+    """A choice that the user has: a keyword-only argument of the component's constructor."""
+
+    annotation: Any
+    default: Any
+
+
+class Component:
+    """A module that the user chooses by name and sets by options.
+
+    Positional arguments of the constructor are what the program supplies (``given``); keyword-only ones are
+    the user's ``options``. Both are kept as they were passed, so that every component can be written down.
+    """
+
+    family: ClassVar[str]
+    given: dict[str, Any]
+    options: dict[str, Any]
+
+    def __init_subclass__(cls, *, family: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family is not None:
+            cls.family = family
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
+        try:
+            bound = signature.bind_partial(self, *args, **kwargs)
+        except TypeError:  # __init__ is about to say it better
+            return self
+        bound.apply_defaults()
+        chosen = options(cls)
+        arguments = list(bound.arguments.items())[1:]
+        self.__dict__["given"] = {key: value for key, value in arguments if key not in chosen}
+        self.__dict__["options"] = {key: value for key, value in arguments if key in chosen}
+        return self
+
+
+@cache
+def options(component: type) -> Mapping[str, Option]:
+    """The options of a component, by name, as its constructor declares them."""
+    hints = get_type_hints(component.__init__, include_extras=True)
+    return {
+        name: Option(hints[name], parameter.default)
+        for name, parameter in inspect.signature(component.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def module_names(package: str) -> list[str]:
+    """The names that a package's files give to what they hold (``student_t.py``: ``student-t``); imports none."""
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return sorted(
+        module.name.replace("_", "-")
+        for module in pkgutil.iter_modules(folders or [])
+        if not module.name.startswith("_")
+    )
+
+
+def names(family: str) -> list[str]:
+    """The names of a family's members."""
+    return module_names(FAMILIES[family])
+
+
+def name_of(component: type[Component]) -> str:
+    """The name of a component: its file's; the full path of a class that lives outside the family's folder."""
+    package, _, module = component.__module__.rpartition(".")
+    if package == FAMILIES[component.family]:
+        return module.replace("_", "-")
+    return f"{component.__module__}:{component.__qualname__}"
+
+
+@cache
+def find(family: str, name: str) -> type[Component]:
+    """The component of that name; ``LookupError`` where the family has none."""
+    if name not in names(family):
+        raise LookupError(f"no {family} is named {name!r}")
+    module = import_module(f"{FAMILIES[family]}.{name.replace('-', '_')}")
+    members = [
+        value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, Component)
+        and value.__module__ == module.__name__
+        and not key.startswith("_")
+    ]
+    if len(members) != 1 or members[0].family != family:
+        raise TypeError(f"{module.__file__} must hold one {family}, and holds {len(members)} components")
+    return members[0]
+
+
+def find_class(family: str, class_name: str) -> type[Component]:
+    """The member whose class has that name, so that a family's package offers its classes as attributes."""
+    for name in names(family):
+        if find(family, name).__name__ == class_name:
+            return find(family, name)
+    raise AttributeError(f"module {FAMILIES[family]!r} has no attribute {class_name!r}")
