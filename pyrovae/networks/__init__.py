@@ -1,0 +1,87 @@
+"""Networks: pairs of an encoder and a decoder; know shapes and counts of features, no distribution, no Pyro."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+from torch import Size, Tensor, nn
+
+from pyrovae import component
+
+ActivationName = Literal["relu", "leaky-relu", "elu", "gelu", "silu", "softplus", "tanh"]
+
+Activation = Annotated[ActivationName, Field(description="nonlinearity of every hidden layer")]
+Normalization = Annotated[
+    Literal["none", "batch", "layer"], Field(description="normalisation before every nonlinearity")
+]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="probability that a hidden unit is set to zero")]
+
+ACTIVATIONS: Mapping[ActivationName, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+class Shapes(NamedTuple):
+    """What a network connects."""
+
+    event_shape: Size
+    """The shape of one datum."""
+    code_size: int
+    """How many numbers one code has."""
+    posterior_features: int
+    """How many numbers the posterior needs for one datum."""
+    likelihood_features: int
+    """How many numbers the likelihood needs for each cell of a datum."""
+
+
+class Network(component.Component, nn.Module, family="network"):
+    """An encoder and a decoder.
+
+    ``encoder`` maps data (..., \\*event_shape) to (..., posterior_features); ``decoder`` maps flat codes
+    (..., code_size) to (..., likelihood_features, \\*event_shape). Both take any number of leading dimensions.
+
+    Args:
+        shapes: what the network connects.
+        encoder: maps (n, \\*event_shape) to (n, posterior_features).
+        decoder: maps (n, code_size) to n times the numbers of (likelihood_features, \\*event_shape).
+    """
+
+    def __init__(self, shapes: Shapes, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        event_shape, code_size, posterior_features, likelihood_features = shapes
+        self.encoder = Folded(encoder, event_shape, Size([posterior_features]))
+        self.decoder = Folded(decoder, Size([code_size]), Size([likelihood_features, *event_shape]))
+
+
+class Folded(nn.Module):
+    """A network that takes any number of leading dimensions, by folding them into one batch.
+
+    Without folding, convolutions refuse particle dimensions and batch normalisation mixes up its channels.
+
+    Args:
+        network: maps (n, \\*input_shape) to n times the numbers of output_shape.
+        input_shape: shape of one input.
+        output_shape: shape of one output.
+    """
+
+    def __init__(self, network: nn.Module, input_shape: Size, output_shape: Size) -> None:
+        super().__init__()
+        self.network = network
+        self.input_shape = input_shape
+        self.output_shape = output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        leading = x.shape[: x.dim() - len(self.input_shape)]
+        return self.network(x.reshape(-1, *self.input_shape)).reshape(*leading, *self.output_shape)
+
+
+def __getattr__(name: str) -> Any:
+    return component.find_class("network", name)

@@ -1,0 +1,45 @@
+"""Priors p(z): modules whose forward returns a distribution over codes; know no data, likelihood or loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from pyrovae import component
+
+
+class Prior(component.Component, nn.Module, ABC, family="prior"):
+    """The distribution p(z) of the codes before any datum is seen.
+
+    Args:
+        latent_dim: number of latent coordinates.
+    """
+
+    support: ClassVar[Constraint]
+    """The set on which codes live."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    @property
+    def event_shape(self) -> Size:
+        """The shape of one code."""
+        return Size((self.latent_dim,))
+
+    @abstractmethod
+    def forward(self, encode: Callable[[Tensor], TorchDistribution]) -> TorchDistribution:
+        """p(z), with batch shape () and event shape :attr:`event_shape`.
+
+        Args:
+            encode: data of shape (n, \\*datum) -> q(z|x); only priors that are made from the guide use it.
+        """
+
+
+def __getattr__(name: str) -> Any:
+    return component.find_class("prior", name)
