@@ -1,0 +1,127 @@
+"""Sources of data, each a name or a path, as splits in memory; knows no model.
+
+A named source is a module of this folder without a leading underscore: its name is the module's, and its
+``read(data_dir)`` gives the parts that the source brings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pyrovae.component import module_names
+from pyrovae.data._arrays import read_npy, read_npz, split_of
+from pyrovae.data._cut import Parts, assemble
+from pyrovae.data._dataset import Binarization, Dataset, Split
+from pyrovae.data._images import read_folder
+from pyrovae.errors import DataError
+
+__all__ = ["Binarization", "Dataset", "Split", "from_arrays", "load", "names"]
+
+_READERS = {".npy": read_npy, ".npz": read_npz}
+_PATHS = "a path to a .npy or .npz file or to a folder of images"
+
+
+def names() -> list[str]:
+    """The sources that have a name, found without importing them."""
+    return module_names(__name__)
+
+
+def load(
+    source: str,
+    *,
+    data_dir: Path | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    limit: int | None = None,
+    exclude_labels: Sequence[int | str] = (),
+    divisor: float | None = None,
+    size: tuple[int, int] | None = None,
+    color: bool = False,
+) -> Dataset:
+    """Load a named source, a .npy or .npz file or a folder of images.
+
+    The same source and options always give the same splits, whatever the seed of a run is.
+
+    Args:
+        source: One of :func:`names`, or a path; a name goes first, and ``./digits`` is always a path.
+        data_dir: Where downloaded data lie, torchvision's root; by default the user's cache folder.
+        validation: The fraction of the training rows (after ``test``) to validate on, for a source without
+            validation rows of its own.
+        test: The fraction of the rows to test on, for a source without test rows of its own.
+        limit: Keep at most this many training rows, chosen before test and validation rows are cut off.
+        exclude_labels: Leave out the rows that have these labels, in every split.
+        divisor: What stored values are divided by, instead of the source's own 16 (digits), 255 (images) or 1.
+        size: Height and width that the images of a folder are resized to.
+        color: Whether the images of a folder keep their colours.
+    """
+    name, parts = _read(str(source), data_dir, size, color)
+    return assemble(
+        name,
+        parts,
+        validation=validation,
+        test=test,
+        limit=limit,
+        exclude_labels=exclude_labels,
+        divisor=divisor,
+    )
+
+
+def from_arrays(
+    x: ArrayLike | Tensor,
+    y: ArrayLike | Tensor | None = None,
+    *,
+    name: str = "array",
+    validation: float = 0.1,
+    test: float = 0.1,
+    limit: int | None = None,
+    exclude_labels: Sequence[int | str] = (),
+    divisor: float | None = None,
+) -> Dataset:
+    """A dataset of rows ``x``, and labels ``y``, that are there already; options as in :func:`load`.
+
+    Values are taken as they are and divided by ``divisor`` only where it is given.
+    """
+    return assemble(
+        name,
+        Parts(split_of(name, x, y)),
+        validation=validation,
+        test=test,
+        limit=limit,
+        exclude_labels=exclude_labels,
+        divisor=divisor,
+    )
+
+
+def _read(source: str, data_dir: Path | None, size: tuple[int, int] | None, color: bool) -> tuple[str, Parts]:
+    path = Path(source).expanduser()
+    named = source in names()
+    if path.is_dir() and not named:
+        return path.resolve().name, read_folder(path, size, color)
+    if size is not None or color:
+        raise DataError(f"data.size and data.color are for folders of images, and {source} is none.")
+    if named:
+        return source, importlib.import_module(f"{__name__}.{source.replace('-', '_')}").read(data_dir)
+    return path.name, _read_file(source, path)
+
+
+def _read_file(source: str, path: Path) -> Parts:
+    read = _READERS.get(path.suffix.lower())
+    if read is not None and path.is_file():
+        return read(path)
+    if path.exists():
+        raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}.")
+    if read is not None or len(path.parts) > 1:
+        raise DataError(f"There is no file or folder {source}.")
+    raise DataError(_unknown(source))
+
+
+def _unknown(source: str) -> str:
+    close = difflib.get_close_matches(source, names(), n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"Unknown data source {source!r}{hint}: give {', '.join(names())}, or {_PATHS}."

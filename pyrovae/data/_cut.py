@@ -1,0 +1,125 @@
+"""From what a source brings to the splits of a dataset; knows no file and no run's seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data._dataset import Dataset, Labels, Split
+from pyrovae.errors import DataError
+
+# What a random choice is for is its seed: no choice depends on another, and none on the seed of a run.
+_LIMIT, _TEST, _VALIDATION = 0, 1, 2
+
+
+class Parts(NamedTuple):
+    """What a source brings: training rows, and the held-out rows that are its own, if it has any."""
+
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+
+    def map(self, change: Callable[[Split], Split]) -> Parts:
+        """The same parts, each one changed."""
+        return self._replace(**{name: change(part) for name, part in self.present().items()})
+
+    def present(self) -> dict[str, Split]:
+        """The parts that there are, by name."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
+
+
+def assemble(
+    name: str,
+    parts: Parts,
+    *,
+    validation: float,
+    test: float,
+    limit: int | None,
+    exclude_labels: Sequence[int | str],
+    divisor: float | None,
+) -> Dataset:
+    """Scale, drop labels, limit, and cut off what the source does not hold out itself, in this order."""
+    _check_options(validation, test, limit, divisor)
+    _check_shapes(name, parts)
+    if divisor is not None:
+        parts = parts.map(lambda part: replace(part, divisor=divisor))
+    if exclude_labels:
+        parts = _without_labels(name, parts, {str(label) for label in exclude_labels})
+    train = _limited(parts.train, limit)
+    train, test_rows = _hold_out(train, parts.test, test, _TEST)
+    train, validation_rows = _hold_out(train, parts.validation, validation, _VALIDATION)
+    if not len(train):
+        raise DataError(
+            f"{name}: no training row remains; hold out less with data.test and data.validation, "
+            "raise data.limit, or exclude fewer labels."
+        )
+    return Dataset(name, train, validation_rows, test_rows)
+
+
+def hold_out(split: Split, count: int, seed: int = _TEST) -> tuple[Split, Split]:
+    """The split without ``count`` rows chosen at random, and those rows, both in their stored order."""
+    order = _shuffled(len(split), seed)
+    kept, held = order[count:], order[:count]
+    return split.take(kept.sort().values) if count else split, split.take(held.sort().values)
+
+
+def _hold_out(train: Split, own: Split | None, fraction: float, seed: int) -> tuple[Split, Split]:
+    return (train, own) if own is not None else hold_out(train, round(fraction * len(train)), seed)
+
+
+def _limited(split: Split, limit: int | None) -> Split:
+    return split if limit is None or limit >= len(split) else hold_out(split, limit, _LIMIT)[1]
+
+
+def _shuffled(n: int, seed: int) -> Tensor:
+    # RandomState's stream is frozen, unlike those of NumPy's and torch's generators: splits never change.
+    return torch.from_numpy(np.random.RandomState(seed).permutation(n))
+
+
+def _without_labels(name: str, parts: Parts, unwanted: set[str]) -> Parts:
+    # Typed on a command line, a label may be a number where the data have a string: compare them as strings.
+    texts = {key: _texts(f"{name} ({key})", part.labels) for key, part in parts.present().items()}
+    known = set().union(*(map(str, np.unique(labels)) for labels in texts.values()))
+    if unknown := unwanted - known:
+        raise DataError(
+            f"data.exclude_labels: {name} has no label {_quoted(unknown)}; its labels are {_quoted(known)}."
+        )
+    keep = {key: np.flatnonzero(~np.isin(labels, sorted(unwanted))) for key, labels in texts.items()}
+    return Parts(**{key: part.take(torch.from_numpy(keep[key])) for key, part in parts.present().items()})
+
+
+def _texts(place: str, labels: Labels | None) -> Labels:
+    if labels is None:
+        raise DataError(f"data.exclude_labels: the rows of {place} have no labels, so none can be excluded.")
+    return labels.astype(str)
+
+
+def _quoted(labels: set[str], at_most: int = 20) -> str:
+    # Numbers in the order of numbers: 2 before 10.
+    ordered = sorted(labels, key=lambda label: (len(label), label) if label.isdigit() else (math.inf, label))
+    return ", ".join(map(repr, ordered[:at_most])) + (", ..." if len(ordered) > at_most else "")
+
+
+def _check_shapes(name: str, parts: Parts) -> None:
+    for key, part in parts.present().items():
+        if part.event_shape != parts.train.event_shape:
+            raise DataError(
+                f"{name}: training rows have shape {parts.train.event_shape} and {key} rows have "
+                f"{part.event_shape}; all rows need one shape."
+            )
+
+
+def _check_options(validation: float, test: float, limit: int | None, divisor: float | None) -> None:
+    for key, fraction in {"validation": validation, "test": test}.items():
+        if not 0 <= fraction < 1:
+            raise DataError(f"data.{key} is a fraction of the rows, from 0 to below 1, and not {fraction}.")
+    if limit is not None and limit < 1:
+        raise DataError(f"data.limit is the number of training rows to keep, at least 1, and not {limit}.")
+    if divisor is not None and not 0 < divisor < math.inf:
+        raise DataError(f"data.divisor is what values are divided by, a number above 0, and not {divisor}.")

@@ -1,0 +1,122 @@
+"""Folders of image files as rows of data; knows nothing of how splits are cut."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pyrovae.data._cut import Parts
+from pyrovae.data._dataset import Labels, Split
+from pyrovae.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+_SPLITS = frozenset({"train", "validation", "test"})
+
+
+def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool = False) -> Parts:
+    """Every image under a folder, in the order of their paths, as (1, h, w) or (3, h, w) bytes.
+
+    The label of an image is the subfolder of ``folder`` it lies in; there are no labels as soon as one image
+    lies in ``folder`` itself. Subfolders ``train`` and ``test``, and if you like ``validation``, are splits,
+    each with its own classes, where there are no other subfolders.
+
+    Args:
+        size: Height and width that images are resized to; without it they must all have one size.
+        color: Whether to keep colours as three channels.
+    """
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise DataError(f"data.size is a height and a width of at least 1 pixel, and not {size}.")
+    folders = _split_folders(folder)
+    paths = {key: _image_paths(place) for key, place in folders.items()}
+    height, width = size or _size(paths["train"][0])
+    shape = (3 if color else 1, height, width)
+    read = partial(_pixels, shape=shape, resize=size is not None, example=paths["train"][0])
+    return Parts(
+        **{
+            key: Split(_stack(paths[key], read, shape), _class_names(folders[key], paths[key]), divisor=255.0)
+            for key in folders
+        }
+    )
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    names = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    if {"train", "test"} <= names <= _SPLITS:
+        return {name: folder / name for name in names}
+    return {"train": folder}
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    # Files that systems leave behind, such as ._face.png, are named like images and are none.
+    paths = [
+        path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not paths:
+        raise DataError(
+            f"{folder} holds no images: wanted are files ending in {', '.join(sorted(_SUFFIXES))}."
+        )
+    return sorted(paths, key=lambda path: path.relative_to(folder).parts)
+
+
+def _class_names(folder: Path, paths: list[Path]) -> Labels | None:
+    parts = [path.relative_to(folder).parts for path in paths]
+    return np.array([first for first, *_ in parts]) if min(map(len, parts)) > 1 else None
+
+
+def _stack(paths: list[Path], read: partial[NDArray[np.uint8]], shape: tuple[int, ...]) -> torch.Tensor:
+    rows = np.empty((len(paths), *shape), np.uint8)
+    # Threads, because Pillow lets go of the interpreter while it decodes.
+    with ThreadPoolExecutor() as pool:
+        for row, pixels in zip(rows, pool.map(read, paths), strict=True):
+            row[:] = pixels
+    return torch.from_numpy(rows)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    image = _open(path)
+    return image.height, image.width
+
+
+def _pixels(path: Path, shape: tuple[int, int, int], resize: bool, example: Path) -> NDArray[np.uint8]:
+    channels, height, width = shape
+    image = _open(path).convert("L" if channels == 1 else "RGB")
+    if resize:
+        image = image.resize((width, height), resample=_lanczos())
+    if (image.height, image.width) != (height, width):
+        raise DataError(
+            f"Images need one size: {path} has height {image.height} and width {image.width}, {example} has "
+            f"{height} and {width}; data.size = [height, width] resizes them all."
+        )
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _open(path: Path) -> Image.Image:
+    """The first frame, decoded and the right way up."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+    # Pillow's decoders raise whatever they like on a broken file: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it.") from error
+    if image.mode.startswith(("I", "F")):
+        # Pillow would cut their values off at 255.
+        raise DataError(f"{path} has more than 8 bits a channel; store such images as one .npy array.")
+    return image
+
+
+def _lanczos() -> Any:
+    from PIL import Image
+
+    return Image.Resampling.LANCZOS

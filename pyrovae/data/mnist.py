@@ -1,0 +1,13 @@
+"""MNIST: 60,000 and 10,000 handwritten digits of 28 by 28, downloaded on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyrovae.data._cut import Parts
+from pyrovae.data._torchvision import read_idx
+
+
+def read(data_dir: Path | None) -> Parts:
+    """Both parts, from ``data_dir/MNIST/raw``."""
+    return read_idx("MNIST", data_dir)

@@ -1,0 +1,736 @@
+"""The laws of every source of data, and what is said when data are of no use; needs no network."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae.data import Dataset, Split, from_arrays, load, names
+from pyrovae.errors import DataError
+
+LABELS = 3
+Source: TypeAlias = tuple[str, Callable[..., Dataset]]
+
+
+def _numbered(n: int, shape: tuple[int, ...], start: int = 0) -> np.ndarray:
+    """Rows of bytes that all differ, so that a row tells which one it is."""
+    rows = np.random.RandomState(start).randint(0, 256, (n, *shape)).astype(np.uint8)
+    rows.reshape(n, -1)[:, 0] = (np.arange(n) + start) % 256
+    rows.reshape(n, -1)[:, 1] = (np.arange(n) + start) // 256
+    return rows
+
+
+def _write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def _idx_files(root: Path, kind: str) -> dict[str, Any]:
+    folder = root / kind / "raw"
+    folder.mkdir(parents=True)
+    for part, n, start in (("train", 90, 0), ("t10k", 12, 90)):
+        _write_idx(folder / f"{part}-images-idx3-ubyte", _numbered(n, (28, 28), start))
+        _write_idx(folder / f"{part}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8) % LABELS)
+    return {"data_dir": root}
+
+
+def _digits(root: Path) -> dict[str, Any]:
+    return {"source": "digits"}
+
+
+def _mnist(root: Path) -> dict[str, Any]:
+    return {"source": "mnist", **_idx_files(root, "MNIST")}
+
+
+def _fashion_mnist(root: Path) -> dict[str, Any]:
+    return {"source": "fashion-mnist", **_idx_files(root, "FashionMNIST")}
+
+
+def _npy(root: Path) -> dict[str, Any]:
+    np.save(root / "rows.npy", _numbered(90, (4, 5)))
+    return {"source": str(root / "rows.npy"), "divisor": 255.0}
+
+
+def _npz(root: Path) -> dict[str, Any]:
+    np.savez(root / "rows.npz", x=_numbered(90, (7,)), y=np.arange(90) % LABELS)
+    return {"source": str(root / "rows.npz"), "divisor": 255.0}
+
+
+def _npz_with_splits(root: Path) -> dict[str, Any]:
+    np.savez(
+        root / "splits.npz",
+        train=_numbered(90, (7,)),
+        y_train=np.arange(90) % LABELS,
+        validation=_numbered(9, (7,), 90),
+        y_validation=np.arange(9) % LABELS,
+        test=_numbered(12, (7,), 99),
+        y_test=np.arange(12) % LABELS,
+    )
+    return {"source": str(root / "splits.npz"), "divisor": 255.0}
+
+
+def _write_images(folder: Path, rows: np.ndarray) -> None:
+    for i, row in enumerate(rows):
+        place = folder / str(i % LABELS)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row).save(place / f"{i:03}.png")
+
+
+def _folder(root: Path) -> dict[str, Any]:
+    _write_images(root / "faces", _numbered(90, (6, 5)))
+    return {"source": str(root / "faces")}
+
+
+def _folder_with_splits(root: Path) -> dict[str, Any]:
+    _write_images(root / "faces" / "train", _numbered(90, (6, 5)))
+    _write_images(root / "faces" / "test", _numbered(12, (6, 5), 90))
+    return {"source": str(root / "faces")}
+
+
+SOURCES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    source.__name__.strip("_"): source
+    for source in (
+        _digits,
+        _mnist,
+        _fashion_mnist,
+        _npy,
+        _npz,
+        _npz_with_splits,
+        _folder,
+        _folder_with_splits,
+    )
+}
+OWN_TEST = {"digits", "mnist", "fashion_mnist", "npz_with_splits", "folder_with_splits"}
+OWN_VALIDATION = {"npz_with_splits"}
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    """A source's name here, and a call that loads it with options."""
+    options = SOURCES[request.param](tmp_path)
+    return request.param, lambda **others: load(**{**options, **others})
+
+
+def _keys(*splits: Split) -> list[bytes]:
+    return [row.numpy().tobytes() for split in splits for row in split.raw]
+
+
+def _same(a: Dataset, b: Dataset) -> bool:
+    return all(_keys(a.splits[name]) == _keys(b.splits[name]) for name in a.splits)
+
+
+# Laws of every source
+
+
+def test_every_named_source_is_tried() -> None:
+    assert names() == ["digits", "fashion-mnist", "mnist"]
+    assert {name.replace("-", "_") for name in names()} <= set(SOURCES)
+
+
+def test_splits_are_disjoint_and_cover_the_source(source: Source) -> None:
+    key, read = source
+    data = read(validation=0.2, test=0.25)
+    held_out_nothing = read(validation=0.0, test=0.0)
+    everything = _keys(*held_out_nothing.splits.values())
+    assert sorted(_keys(*data.splits.values())) == sorted(everything)
+    if key != "digits":  # of the digits, a few are equal
+        assert len(set(everything)) == len(everything)
+    assert (len(held_out_nothing.test) > 0) == (key in OWN_TEST)
+    assert (len(held_out_nothing.validation) > 0) == (key in OWN_VALIDATION)
+    assert {split.event_shape for split in held_out_nothing.splits.values()} == {data.event_shape}
+
+
+def test_fractions_are_honoured(source: Source) -> None:
+    key, read = source
+    n = len(read(validation=0.0, test=0.0).train)
+    data = read(validation=0.2, test=0.5)
+    rest = n if key in OWN_TEST else n - len(data.test)
+    if key not in OWN_TEST:
+        assert len(data.test) == round(0.5 * n)
+    assert len(data.validation) == (9 if key in OWN_VALIDATION else round(0.2 * rest))
+
+
+def test_the_same_options_give_the_same_splits_whatever_the_seed(source: Source) -> None:
+    key, read = source
+    torch.manual_seed(1)
+    np.random.seed(1)
+    first = read()
+    torch.manual_seed(2)
+    np.random.seed(2)
+    again = read()
+    assert _same(first, again)
+    assert first.fingerprint() == again.fingerprint()
+    assert _same(first, read(validation=0.3, test=0.3)) == (key in OWN_VALIDATION)
+
+
+def test_own_test_rows_stay_whatever_the_options_are(source: Source) -> None:
+    key, read = source
+    same = _keys(read().test) == _keys(read(test=0.4, validation=0.3, limit=30).test)
+    assert same == (key in OWN_TEST)
+
+
+def test_limit_keeps_that_many_rows_nested_in_larger_limits(source: Source) -> None:
+    key, read = source
+    few, more = (set(_keys(read(limit=n, validation=0.0, test=0.0).train)) for n in (20, 40))
+    assert len(few) == 20
+    assert few < more
+    cut = read(limit=20, validation=0.5, test=0.5)
+    of_twenty = [split for name, split in cut.splits.items() if name == "train" or key not in _owners(name)]
+    assert sum(map(len, of_twenty)) == 20
+    assert set(_keys(*of_twenty)) == few
+
+
+def _owners(split: str) -> set[str]:
+    return OWN_TEST if split == "test" else OWN_VALIDATION
+
+
+def test_a_limit_above_all_rows_changes_nothing(source: Source) -> None:
+    _, read = source
+    assert _same(read(), read(limit=10**6))
+
+
+@pytest.mark.parametrize("unwanted", [1, "1"], ids=["number", "string"])
+def test_excluded_labels_are_gone_from_every_split(source: Source, unwanted: int | str) -> None:
+    key, read = source
+    if key == "npy":
+        with pytest.raises(DataError, match=r"rows of rows.npy \(train\) have no labels"):
+            read(exclude_labels=[unwanted])
+        return
+    before, after = (read(exclude_labels=labels, validation=0.0, test=0.0) for labels in ([], [unwanted]))
+    for name, split in after.splits.items():
+        labels = before.splits[name].labels.astype(str)
+        assert split.labels.astype(str).tolist() == labels[labels != "1"].tolist()
+    assert len(after.train) < len(before.train)
+
+
+def test_labels_go_with_their_rows(source: Source) -> None:
+    key, read = source
+    if key == "npy":
+        assert read().train.labels is None
+        return
+    whole, cut = read(validation=0.0, test=0.0), read(validation=0.3, test=0.3, limit=70)
+    rows = [
+        (str(label), row)
+        for s in whole.splits.values()
+        for label, row in zip(s.labels, _keys(s), strict=True)
+    ]
+    for split in cut.splits.values():
+        assert {(str(label), row) for label, row in zip(split.labels, _keys(split), strict=True)} <= set(rows)
+
+
+def test_bytes_are_stored_as_bytes_and_read_as_scaled_floats(source: Source) -> None:
+    key, read = source
+    data = read()
+    divisor = 16.0 if key == "digits" else 255.0
+    for split in data.splits.values():
+        assert (split.raw.dtype, split.divisor) == (torch.uint8, divisor)
+    read_back = data.train.rows(slice(3, 9))
+    assert read_back.dtype == torch.float32
+    assert torch.equal(read_back, data.train.raw[3:9].float() / divisor)
+    assert torch.equal(read_back[[2, 0]], data.train.rows(torch.tensor([5, 3])))
+    assert data.range() == (0.0, 1.0)
+
+
+def test_scale_replaces_the_divisor(source: Source) -> None:
+    _, read = source
+    data = read(divisor=1)
+    assert torch.equal(data.train.rows(slice(0, 5)), data.train.raw[:5].float())
+
+
+def test_no_global_random_state_is_touched(source: Source) -> None:
+    _, read = source
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    data = read(limit=60, exclude_labels=[] if read().train.labels is None else [1])
+    data.binarized("dynamic"), data.binarized("static"), data.fingerprint(), data.describe()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_described_in_one_line(source: Source) -> None:
+    _, read = source
+    data = read()
+    assert "\n" not in data.describe()
+    assert data.describe().startswith(f"{data.name}: {len(data.train):,} train, ")
+
+
+# Binarisation
+
+
+def test_dynamic_draws_have_the_grey_value_as_their_mean_and_are_fresh(source: Source) -> None:
+    _, read = source
+    data = read().binarized("dynamic")
+    torch.manual_seed(0)
+    draws = torch.stack([data.train.rows(slice(0, 2)) for _ in range(2000)])
+    grey = data.train.raw[:2].float() / data.train.divisor
+    # 0.056 is five standard errors of a mean of 2000 draws where they are widest.
+    assert (draws.mean(0) - grey).abs().max() < 0.056
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(draws[0], draws[1])
+    torch.manual_seed(0)
+    assert torch.equal(data.train.rows(slice(0, 2)), draws[0])
+
+
+def test_validation_and_test_rows_are_drawn_once(source: Source) -> None:
+    _, read = source
+    dynamic, static = read().binarized("dynamic"), read().binarized("static")
+    everything = slice(None)
+    for name in ("validation", "test"):
+        rows = dynamic.splits[name].rows(everything)
+        assert torch.equal(rows, dynamic.splits[name].rows(everything))
+        assert torch.equal(rows, static.splits[name].rows(everything))
+    assert torch.equal(static.train.rows(everything), static.train.rows(everything))
+    assert not torch.equal(static.train.rows(everything), dynamic.train.rows(everything))
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static", "threshold"])
+def test_binarized_data_are_binary(source: Source, mode: str) -> None:
+    _, read = source
+    grey, data = read(), read().binarized(mode)
+    assert not grey.is_binary()
+    assert data.is_binary()
+    assert data.range() == (0.0, 1.0)
+    for name, split in data.splits.items():
+        assert set(split.rows(slice(None)).unique().tolist()) == {0.0, 1.0}
+        assert np.array_equal(split.labels, grey.splits[name].labels)
+        if not split.dynamic:
+            assert (split.raw.dtype, split.divisor) == (torch.uint8, 1.0)
+
+
+def test_threshold_is_above_one_half() -> None:
+    x = np.array([[0.0, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), 1.0]], np.float32)
+    data = from_arrays(x, validation=0, test=0).binarized("threshold")
+    assert data.train.raw.tolist() == [[0, 0, 1, 1]]
+
+
+def test_static_draws_have_the_grey_value_as_their_mean() -> None:
+    grey = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    data = from_arrays(grey.repeat(50_000, 1), validation=0, test=0).binarized("static")
+    means = data.train.rows(slice(None)).mean(0)
+    assert (means - grey).abs().max() < 0.012  # five standard errors
+    assert means[0] == 0
+    assert means[-1] == 1
+
+
+@pytest.mark.parametrize("cells", [7, 300_000], ids=["one chunk", "many chunks"])
+def test_static_bits_of_a_row_do_not_depend_on_how_many_rows_there_are(cells: int) -> None:
+    grey = torch.rand(11, cells, generator=torch.Generator().manual_seed(0))
+    whole = Split(grey).drawn(seed=5).raw
+    for n in (1, 3, 10):
+        assert torch.equal(Split(grey[:n]).drawn(seed=5).raw, whole[:n])
+    assert not torch.equal(Split(grey).drawn(seed=6).raw, whole)
+    assert not torch.equal(Split(grey[:1].expand(2, -1)).drawn(seed=5).raw[0], whole[1])
+
+
+def test_binarizing_zeros_and_ones_changes_nothing() -> None:
+    x = np.random.RandomState(0).rand(50, 6) > 0.5
+    data = from_arrays(x)
+    for mode in ("dynamic", "static", "threshold"):
+        assert _same(data, data.binarized(mode))  # type: ignore[arg-type]
+
+
+# Splits and datasets
+
+
+def test_an_empty_split_has_the_shape_and_no_range() -> None:
+    data = from_arrays(np.arange(12.0).reshape(3, 4), validation=0, test=0)
+    assert (len(data.test), data.test.event_shape) == (0, (4,))
+    assert data.test.rows(slice(None)).shape == (0, 4)
+    assert data.range() == (0.0, 11.0)
+    assert data.test.drawn(0).raw.shape == (0, 4)
+
+
+def test_what_is_read_is_no_view_of_what_is_stored() -> None:
+    data = from_arrays(np.zeros((3, 2), np.float32), validation=0, test=0)
+    data.train.rows(slice(None)).add_(1)
+    assert data.range() == (0.0, 0.0)
+
+
+def test_is_binary_sees_every_split_and_the_divisor() -> None:
+    zeros = Split(torch.zeros(2, 3))
+    assert Dataset("a", zeros, zeros, zeros).is_binary()
+    assert not Dataset("a", zeros, zeros, Split(torch.full((2, 3), 0.5))).is_binary()
+    bytes_ = Split(torch.full((2, 3), 255, dtype=torch.uint8))
+    assert not bytes_.is_binary()
+    assert Split(bytes_.raw, divisor=255.0).is_binary()
+
+
+def test_the_fingerprint_follows_the_training_rows() -> None:
+    rows = _numbered(200, (9,))
+    first = from_arrays(rows).fingerprint()
+    assert first == from_arrays(rows.copy()).fingerprint()
+    assert first != from_arrays(rows, divisor=255).fingerprint()
+    assert first != from_arrays(rows.reshape(200, 3, 3)).fingerprint()
+    assert first != from_arrays(rows.astype(np.float32)).fingerprint()
+
+
+@pytest.mark.parametrize("row", [0, 5, -1])
+def test_the_fingerprint_sees_every_row(row: int) -> None:
+    rows = _numbered(9, (300_000,))
+    changed = rows.copy()
+    changed[row, -1] ^= 1
+    prints = [from_arrays(x, validation=0, test=0).fingerprint() for x in (rows, changed)]
+    assert prints[0] != prints[1]
+
+
+def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
+    prints = []
+    for start in (0, 7):
+        np.save(tmp_path / "rows.npy", _numbered(30, (4,), start))
+        prints.append(load(str(tmp_path / "rows.npy")).fingerprint())
+    assert prints[0] != prints[1]
+
+
+def test_the_digits_are_what_they_are() -> None:
+    data = load("digits")
+    assert data.describe() == "digits: 1,293 train, 144 validation, 360 test rows of (1, 8, 8), values 0 to 1"
+    # The held-out digits never change, or no result is comparable with an older one.
+    assert data.test.labels[:12].tolist() == HELD_OUT_DIGITS
+
+
+HELD_OUT_DIGITS = [0, 3, 8, 0, 9, 9, 8, 1, 0, 8, 6, 3]
+
+
+# Arrays
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (np.uint8, torch.uint8),
+        (np.bool_, torch.uint8),
+        (np.int64, torch.float32),
+        (np.float64, torch.float32),
+        (np.dtype(">f4"), torch.float32),
+        (np.float16, torch.float32),
+    ],
+    ids=str,
+)
+def test_types_of_arrays(given: Any, stored: torch.dtype) -> None:
+    x = (np.arange(20) % 2).reshape(10, 2).astype(given)
+    data = from_arrays(x, validation=0, test=0)
+    assert data.train.raw.dtype == stored
+    assert data.train.rows(slice(None)).tolist() == x.astype(float).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.uint8, torch.bool])
+def test_tensors_are_taken_as_they_are(dtype: torch.dtype) -> None:
+    x = torch.eye(6).to(dtype)
+    data = from_arrays(x, torch.arange(6), validation=0, test=0)
+    assert torch.equal(data.train.rows(slice(None)), torch.eye(6))
+    assert data.train.labels.tolist() == [0, 1, 2, 3, 4, 5]
+    assert data.name == "array"
+
+
+def test_an_array_that_is_read_only_or_reversed() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)[::-1]
+    x.setflags(write=False)
+    assert from_arrays(x, validation=0, test=0).train.raw.tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("y", [["a", "b", "c"], [1.0, 2.0, 3.0], [True, False, True], [b"a", b"b", b"c"]])
+def test_labels_become_whole_numbers_or_strings(y: list[Any]) -> None:
+    labels = from_arrays(np.ones((3, 2)), y, validation=0, test=0).train.labels
+    assert labels.tolist() == [label.decode() if isinstance(label, bytes) else label for label in y]
+    assert labels.dtype.kind in "iU"
+
+
+def test_strings_as_objects_are_labels() -> None:
+    labels = from_arrays(np.ones((2, 2)), np.array(["a", "bcd"], object), validation=0, test=0).train.labels
+    assert labels.tolist() == ["a", "bcd"]
+
+
+# Images
+
+
+def test_images_are_read_in_the_order_of_their_paths_with_the_folder_as_label(tmp_path: Path) -> None:
+    rows = _numbered(9, (6, 5))
+    _write_images(tmp_path / "faces", rows)
+    (tmp_path / "faces" / "notes.txt").write_text("no image")
+    (tmp_path / "faces" / "1" / "._001.png").write_bytes(b"left behind")
+    data = load(str(tmp_path / "faces"), validation=0, test=0)
+    order = [0, 3, 6, 1, 4, 7, 2, 5, 8]
+    assert data.train.raw.tolist() == rows[order][:, None].tolist()
+    assert data.train.labels.tolist() == list("000111222")
+    assert data.name == "faces"
+
+
+def test_images_of_a_flat_folder_have_no_labels(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i}.bmp")
+    assert load(str(tmp_path)).train.labels is None
+
+
+def test_colours_and_sizes(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 4), (255, 0, 51)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 8), (255, 0, 51)).save(tmp_path / "b.PNG")
+    data = load(str(tmp_path), size=(2, 3), color=True, validation=0, test=0)
+    assert data.train.raw.shape == (2, 3, 2, 3)
+    assert data.train.rows(slice(None))[:, :, 1, 1].tolist() == [[1.0, 0.0, pytest.approx(0.2)]] * 2
+    assert load(str(tmp_path), size=(2, 3)).event_shape == (1, 2, 3)
+
+
+def test_the_first_frame_of_an_animation_and_the_right_way_up(tmp_path: Path) -> None:
+    frames = [Image.new("L", (2, 4), shade) for shade in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.new("L", (4, 2), 7).save(tmp_path / "b.png", exif=exif)
+    data = load(str(tmp_path), validation=0, test=0)
+    assert data.event_shape == (1, 4, 2)
+    assert data.train.raw.flatten(1).unique(dim=1).tolist() == [[0], [7]]
+
+
+def test_folders_called_train_are_classes_beside_others(tmp_path: Path) -> None:
+    for name in ("train", "test", "bus"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (2, 2)).save(tmp_path / name / "a.png")
+    assert load(str(tmp_path), validation=0, test=0).train.labels.tolist() == ["bus", "test", "train"]
+
+
+# What is said when data are of no use
+
+
+def _save(name: str, **arrays: Any) -> Callable[[Path], dict[str, Any]]:
+    def prepare(root: Path) -> dict[str, Any]:
+        if name.endswith(".npz"):
+            np.savez(root / name, **arrays)
+        else:
+            np.save(root / name, arrays["x"], allow_pickle=True)
+        return {"source": str(root / name)}
+
+    return prepare
+
+
+def _renamed(name: str, other: str) -> Callable[[Path], dict[str, Any]]:
+    def prepare(root: Path) -> dict[str, Any]:
+        path = Path(_save(name, x=np.ones((4, 2)))(root)["source"])
+        return {"source": str(path.rename(root / other))}
+
+    return prepare
+
+
+def _text(name: str, content: bytes = b"text") -> Callable[[Path], dict[str, Any]]:
+    def prepare(root: Path) -> dict[str, Any]:
+        (root / name).write_bytes(content)
+        return {"source": str(root / name)}
+
+    return prepare
+
+
+def _images(*images: tuple[str, Image.Image | bytes], **options: Any) -> Callable[[Path], dict[str, Any]]:
+    def prepare(root: Path) -> dict[str, Any]:
+        for name, image in images:
+            place = root / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(image) if isinstance(image, bytes) else image.save(place)
+        return {"source": str(root), **options}
+
+    return prepare
+
+
+def _digits_with(**options: Any) -> Callable[[Path], dict[str, Any]]:
+    return lambda root: {"source": "digits", **options}
+
+
+ONES = np.ones((4, 2))
+HOLED = np.where(np.arange(12).reshape(6, 2) > 6, np.nan, 1.0)
+GREY = Image.new("L", (4, 4))
+
+MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
+    "misspelt": (
+        lambda root: {"source": "mnits"},
+        r"'mnits' \(did you mean mnist\?\): give digits, fashion-mnist, ",
+    ),
+    "unknown": (lambda root: {"source": "zzz"}, r"Unknown data source 'zzz': give .* or a path to a \.npy"),
+    "no file": (lambda root: {"source": str(root / "no.npy")}, r"no file or folder .*no\.npy\."),
+    "no file here": (lambda root: {"source": "no.npz"}, r"There is no file or folder no\.npz\."),
+    "no folder": (lambda root: {"source": str(root / "no")}, "There is no file or folder "),
+    "a text": (_text("notes.txt"), r"notes\.txt is no file that holds rows of data: give a path to"),
+    "a text as npy": (_text("a.npy"), r"a\.npy cannot be read as a NumPy file"),
+    "nothing as npy": (_text("a.npy", b""), r"a\.npy cannot be read as a NumPy file"),
+    "a text as npz": (_text("a.npz"), r"a\.npz cannot be read as a NumPy file"),
+    "a broken zip": (_text("a.npz", b"PK\x03\x04 and no more"), r"a\.npz cannot be read as a NumPy file"),
+    "objects": (_save("a.npy", x=np.array([[{}]], object)), r"a\.npy cannot be read .* without objects"),
+    "objects in npz": (
+        _save("a.npz", x=np.array([[{}]], object)),
+        r"a\.npz cannot be read .* without objects",
+    ),
+    "strings": (_save("a.npy", x=np.array([["a"]])), r"a\.npy: rows are made of real numbers, .* dtype <U1"),
+    "complex": (_save("a.npy", x=ONES * 1j), "real numbers, and these have dtype complex128"),
+    "one dimension": (_save("a.npy", x=np.ones(4)), r"at least 2 dimensions, and the shape is \(4,\)"),
+    "no rows": (_save("a.npz", x=np.ones((0, 4))), r"there is nothing in an array of shape \(0, 4\)"),
+    "nan": (
+        _save("a.npy", x=HOLED),
+        r"3 of 6 rows hold .* not finite .*, the first is row 3 \(counted from 0\)",
+    ),
+    "too large": (_save("a.npy", x=ONES * 1e300), "4 of 4 rows hold values that are not finite as float32"),
+    "keys": (_save("a.npz", images=ONES), r"a\.npz holds 'images'; wanted are 'x' or 'train'"),
+    "more keys": (_save("a.npz", x=ONES, z=ONES), r"a\.npz holds 'x', 'z'; wanted"),
+    "both keys": (_save("a.npz", x=ONES, train=ONES), "'x' and 'train' mean the same; keep one"),
+    "labels of none": (_save("a.npz", x=ONES, y_test=np.ones(4)), "labels for test rows and no test rows"),
+    "few labels": (_save("a.npz", x=ONES, y=np.ones(3)), r"4 rows want labels of shape \(4,\), .* \(3,\)"),
+    "real labels": (_save("a.npz", x=ONES, y=ONES[:, 0] / 2), "labels are whole numbers or strings"),
+    "shapes": (_save("a.npz", x=ONES, test=np.ones((4, 3))), r"shape \(2,\) and test rows have \(3,\)"),
+    "part without labels": (
+        lambda root: {**_save("a.npz", x=ONES, y=np.arange(4), test=ONES)(root), "exclude_labels": [1]},
+        r"the rows of a\.npz \(test\) have no labels",
+    ),
+    "npy as npz": (_renamed("a.npy", "b.npz"), r"b\.npz is no .npz archive; .* ends in \.npy"),
+    "npz as npy": (_renamed("a.npz", "b.npy"), r"b\.npy cannot be read as a NumPy file"),
+    "no rows in npy": (
+        _save("a.npy", x=np.ones((0, 4))),
+        r"a\.npy: there is nothing in an array of shape \(0, 4\)",
+    ),
+    "no label": (
+        _digits_with(exclude_labels=[3, "x", 11]),
+        "digits has no label '11', 'x'; its labels are '0', '1'",
+    ),
+    "all labels": (_digits_with(exclude_labels=range(10)), "digits: no training row remains"),
+    "limit 0": (_digits_with(limit=0), "data.limit is .* at least 1, and not 0"),
+    "validation 1": (_digits_with(validation=1.0), "data.validation is a fraction .* and not 1.0"),
+    "test below 0": (_digits_with(test=-0.1), "data.test is a fraction .* and not -0.1"),
+    "nan fraction": (_digits_with(test=float("nan")), "data.test is a fraction .* and not nan"),
+    "nothing to train": (_digits_with(limit=1, validation=0.9), "digits: no training row remains"),
+    "divisor 0": (_digits_with(divisor=0), "data.divisor is .* above 0, and not 0"),
+    "size of digits": (
+        _digits_with(size=(4, 4)),
+        "data.size and data.color are for folders .* digits is none",
+    ),
+    "colour of digits": (_digits_with(color=True), "data.size and data.color are for folders"),
+    "no images": (_text(".hidden.png"), "no file that holds rows"),
+    "empty folder": (_images(), "holds no images: wanted are files ending in .bmp, .gif"),
+    "empty test": (_images(("train/a.png", GREY), ("test/a.txt", b"")), "test holds no images"),
+    "broken image": (_images(("a.png", GREY), ("b.png", b"no image")), r"b\.png cannot be read as an image"),
+    "broken png": (
+        _images(("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\0IHDR")),
+        r"a\.png cannot be read as an image",
+    ),
+    "two sizes": (
+        _images(("a.png", GREY), ("b.png", Image.new("L", (6, 5)))),
+        r"b\.png has height 5 and width 6, .*a\.png has 4 and 4; data\.size",
+    ),
+    "deep image": (_images(("a.png", Image.new("I;16", (4, 4)))), r"a\.png has more than 8 bits a channel"),
+    "size 0": (_images(("a.png", GREY), size=(0, 4)), r"data\.size is .* and not \(0, 4\)"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_plain_sentence(mistake: str, tmp_path: Path) -> None:
+    prepare, message = MISTAKES[mistake]
+    options = prepare(tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        load(**options)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_rows_of_several_lengths_are_refused() -> None:
+    with pytest.raises(DataError, match="array: these are not rows of one shape"):
+        from_arrays([[1.0], [1.0, 2.0]])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static", "threshold"])
+def test_values_outside_the_unit_interval_are_not_binarized(mode: str) -> None:
+    with pytest.raises(DataError, match=r"array holds 0 to 19: set data\.divisor"):
+        from_arrays(np.arange(20.0).reshape(10, 2)).binarized(mode)  # type: ignore[arg-type]
+
+
+def test_an_unknown_binarization_is_refused() -> None:
+    with pytest.raises(DataError, match="no binarisation 'often': choose dynamic, static or threshold"):
+        load("digits").binarized("often")  # type: ignore[arg-type]
+
+
+# torchvision's files
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Tried:\nno route"), URLError("no route")])
+def test_a_failed_download_says_which_files_belong_where_and_leaves_nothing(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torchvision.datasets.mnist
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        print("Downloading")
+        raise error
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fail)
+    with pytest.raises(DataError, match="MNIST could not be downloaded") as caught:
+        load("mnist", data_dir=tmp_path / "a" / "b")
+    for part in (
+        "train-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+        str(tmp_path / "a/b/MNIST/raw"),
+        "--data-dir",
+    ):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failed_download_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets.mnist
+
+    def fail(url: str, download_root: str, **kwargs: Any) -> None:
+        (Path(download_root) / "begun").touch()
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fail)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="could not be downloaded"):
+        load("mnist", data_dir=tmp_path / "empty")
+    assert (tmp_path / "empty" / "MNIST" / "raw" / "begun").exists()
+
+
+def test_data_are_downloaded_where_they_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets.mnist
+
+    def deliver(url: str, download_root: str, **kwargs: Any) -> None:
+        if not (tmp_path / "done").exists():
+            (tmp_path / "done").touch()
+            Path(download_root).rmdir()
+            Path(download_root).parent.rmdir()
+            _idx_files(tmp_path / "cache", "MNIST")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", deliver)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache")
+    assert len(load("mnist").test) == 12
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    options = _mnist(tmp_path)
+    images = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"files of MNIST in .*raw are damaged; remove them"):
+        load(**options)
+
+
+@pytest.mark.parametrize("error", [ImportError("none"), RuntimeError("no nms"), OSError("no symbol")])
+def test_a_torchvision_that_cannot_be_imported(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def fail(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("torchvision"):
+            raise error
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(DataError, match=rf"MNIST is read by torchvision, .* imported \({error}\)"):
+        load("mnist")
+    assert len(load("digits").train)
+
+
+def test_no_library_is_imported_before_a_source_needs_it() -> None:
+    code = "import pyrovae.data, sys; print(*{'torchvision', 'sklearn', 'PIL'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == ""
