@@ -1,0 +1,5 @@
+"""``python -m pyrovae``: the command line."""
+
+from pyrovae.cli import main
+
+main()

@@ -1,0 +1,402 @@
+"""The command line: parses what was typed, calls ``run``, prints; no maths, and no torch until it is needed."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyrovae.component import FAMILIES, find, module_names, names
+from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pyrovae.evaluate import Quantity
+    from pyrovae.run import Run
+
+app = typer.Typer(
+    name="pyrovae",
+    help="Variational autoencoders as Pyro programs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich's takes a tenth of a second to import
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is printed as a sentence, without a traceback."""
+    try:
+        app(arguments)
+    except PyrovaeError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(error.exit_code)
+
+
+class Checkpoint(StrEnum):
+    """Which weights of a run are read."""
+
+    best = "best"
+    last = "last"
+
+
+class SplitName(StrEnum):
+    """Which part of the data is read."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def _starting_with(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def _component(family: str, meaning: str) -> Any:
+    """A flag that names a component; help and completion list the family's members."""
+    members = names(family)
+    text = f"{meaning}: {', '.join(members)}."
+    return typer.Option(f"--{family}", metavar="NAME", help=text, autocompletion=_starting_with(members))
+
+
+SOURCES = module_names("pyrovae.data")
+CONFIGURATION = "Configuration"
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file; see 'pyrovae config'.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PLACE=VALUE", help="One setting, as train.lr=5e-4; may be repeated."),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.", show_default=False)]
+CheckpointOption = Annotated[Checkpoint, typer.Option("--checkpoint", help="Which weights of the run.")]
+SplitOption = Annotated[SplitName, typer.Option("--split", help="Which part of the data.")]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Other data than the run's own: their test set, or all rows where they have none.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="PATH", help="Where to write, without suffix.", show_default="in the run"),
+]
+
+
+@app.command(epilog="Example: pyrovae train --data mnist --likelihood bernoulli --prior normal --epochs 20")
+def train(
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"{', '.join(SOURCES)}; a .npy or .npz file; a folder of images.",
+            autocompletion=_starting_with(SOURCES),
+        ),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of downloaded data sets.")
+    ] = None,
+    prior: Annotated[str | None, _component("prior", "p(z)")] = None,
+    likelihood: Annotated[str | None, _component("likelihood", "p(x|z)")] = None,
+    posterior: Annotated[str | None, _component("posterior", "q(z|x)")] = None,
+    network: Annotated[str | None, _component("network", "Encoder and decoder")] = None,
+    objective: Annotated[str | None, typer.Option(metavar="NAME", help="elbo, mean-field-elbo.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Number of latent coordinates.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data, in all.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Data in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights and of all noise.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="New folder for the run.", show_default="by date, under runs/"),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run; --epochs extends it.")
+    ] = None,
+) -> None:
+    """Train a VAE; without options, on an embedded set of digits, in less than a minute.
+
+    The configuration is made of defaults, then --config, then --set, then the other options.
+    """
+    flags = {
+        "data": _given(source=data, dir=data_dir),
+        **_given(prior=prior, likelihood=likelihood, posterior=posterior, network=network),
+        **_given(objective=objective, latent_dim=latent_dim, seed=seed),
+        "train": _given(epochs=epochs, batch_size=batch_size, lr=lr),
+    }
+    if resume is not None:
+        _refuse_beside_resume(flags, config, assignments, run)
+    from pyrovae.run import Run
+
+    console = _console()
+    if resume is not None:
+        trained = Run.resume(resume, epochs=epochs)
+    else:
+        resolved = _resolve(config, assignments, flags)
+        trained = Run.start(resolved, path=run or _new_path(resolved.data.source))
+    _train(trained, console)
+
+
+@app.command(epilog="Example: pyrovae evaluate runs/my-run --split test --json")
+def evaluate(
+    path: RunPath,
+    split: SplitOption = SplitName.test,
+    data: Source = None,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Data at a time; does not change the numbers.")
+    ] = 100,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """ELBO, its two terms and the importance-sampled log p(x), in nats per datum, with their errors."""
+    from pyrovae.report import reporting, stepping
+    from pyrovae.run import Run
+
+    run = Run.load(path, checkpoint.value)
+    rows, is_likelihood = run.evaluation_rows(split.value, data)
+    with reporting(_console(), total=-(-len(rows) // batch_size)) as report:
+        report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
+        batches = stepping(rows.batches(batch_size), report)
+        quantities = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+    facts = {"run": str(path), "checkpoint": checkpoint.value, "epoch": int(run.facts["epoch"])}
+    facts |= {"data": data or run.config.data.source, "split": "given" if data else split.value}
+    facts |= {"rows": len(rows), "particles": particles, "seed": seed}
+    if as_json:
+        _print_json(facts, quantities)
+    else:
+        _print_evaluation(facts, quantities)
+
+
+@app.command(epilog="Example: pyrovae sample runs/my-run -n 64")
+def sample(
+    path: RunPath,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Picture the expected data only, without draws.")
+    ] = False,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Draw from the model: z ~ p(z), x ~ p(x|z), as a picture and as arrays."""
+    from pyrovae.generate import sample as draw
+    from pyrovae.run import Run
+
+    run = Run.load(path, checkpoint.value)
+    draws = draw(run.program, n, seed=seed)
+    pictured = {"E[x|z]": draws.mean} if mean else {"x ~ p(x|z)": draws.x, "E[x|z]": draws.mean}
+    _write(out or path / "samples", pictured, f"{n} codes from the prior", **draws._asdict())
+
+
+@app.command(epilog="Example: pyrovae reconstruct runs/my-run -n 36")
+def reconstruct(
+    path: RunPath,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many data.")] = 36,
+    split: SplitOption = SplitName.test,
+    data: Source = None,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Data beside draws from the posterior predictive: z ~ q(z|x), x ~ p(x|z)."""
+    from pyrovae.generate import reconstruct as draw
+    from pyrovae.run import Run
+
+    run = Run.load(path, checkpoint.value)
+    rows = run.evaluation_rows(split.value, data)[0].rows(slice(n))
+    draws = draw(run.program, [rows], seed=seed)
+    pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
+    _write(out or path / "reconstructions", pictured, f"{split.value} data", data=rows, **draws._asdict())
+
+
+@app.command()
+def components() -> None:
+    """Every prior, likelihood, posterior and network, with its options."""
+    from pyrovae.config import describe, literal, schema
+    from pyrovae.supports import in_words
+
+    for family in FAMILIES:
+        typer.secho(family, bold=True)
+        for name in names(family):
+            member = find(family, name)
+            support = getattr(member, "support", None)
+            values = f" Values: {in_words(support)}." if support is not None else ""
+            typer.echo(f"  {name:<14} {(member.__doc__ or '').splitlines()[0]}{values}")
+            for option, field in schema(member).model_fields.items():
+                if option != "name":
+                    typer.echo(
+                        f"    --set {family}.{option}={literal(field.default)}\n"
+                        f"        {field.description} ({describe(field)})"
+                    )
+
+
+@app.command(epilog="Example: pyrovae config --set prior=normal > run.toml")
+def config(config: ConfigFile = None, assignments: Assignments = None) -> None:
+    """The complete configuration of a run as TOML, every line with its unit and its choices."""
+    from pyrovae.config import dump
+
+    typer.echo(dump(_resolve(config, assignments, {})), nl=False)
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    """The flags that were typed."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _resolve(file: Path | None, assignments: Sequence[str] | None, flags: dict[str, Any]) -> Any:
+    from pyrovae.config import parse_assignment, read, resolve
+
+    layers = [read(file)] if file is not None else []
+    return resolve(*layers, *map(parse_assignment, assignments or []), flags)
+
+
+def _refuse_beside_resume(
+    flags: dict[str, Any], config: Path | None, assignments: Sequence[str] | None, run: Path | None
+) -> None:
+    typed = [name for name, value in {"config": config, "set": assignments, "run": run}.items() if value]
+    for place, value in flags.items():
+        typed += [name for name in value if name != "epochs"] if isinstance(value, dict) else [place]
+    if typed:
+        options = ", ".join(f"--{name.replace('_', '-').replace('source', 'data')}" for name in typed)
+        raise ConfigError(
+            [Problem("--resume", f"goes on with the run's own configuration, without {options}")]
+        )
+
+
+def _new_path(source: str) -> Path:
+    """A folder under runs/ that is not there yet."""
+    stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(source).stem}"
+    candidates = [Path("runs") / stem, *(Path("runs") / f"{stem}-{number}" for number in range(2, 100))]
+    return next(path for path in candidates if not path.exists())
+
+
+def _console() -> Console:
+    """Standard error: standard output is for results."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _train(run: Run, console: Console) -> None:
+    from pyrovae.report import epoch_line, reporting
+
+    assert run.folder is not None
+    assert run.prepared is not None
+    path, epochs = run.folder.path, run.config.train.epochs
+    _say(console, run.prepared.dataset.describe())
+    for note in run.prepared.notes:
+        _say(console, note)
+    _say(console, f"training into {path}")
+    steps = run.steps_per_epoch
+    try:
+        with reporting(console, epochs * steps, len(run.history) * steps) as report:
+            for metrics in run.train(report.step):
+                report.say(epoch_line(metrics, epochs))
+    except KeyboardInterrupt:
+        done = len(run.history)
+        _say(
+            console,
+            f"interrupted: {done} of {epochs} epochs are saved; go on with: pyrovae train --resume {path}",
+        )
+        raise typer.Exit(130) from None
+    _print_history(run, path)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_history(run: Run, path: Path) -> None:
+    """The table at the end of a training, and where the run is."""
+    from pyrovae.train import best_epoch
+
+    table = _table("nats per datum", "epoch", "train ELBO", "validation ELBO", "reconstruction", "KL")
+    chosen = {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}
+    for name, epoch in chosen.items():
+        metrics = run.history[epoch - 1]
+        part = "validation" if "validation_elbo" in metrics else "train"
+        values = [metrics["train_elbo"], metrics.get("validation_elbo")]
+        values += [metrics[f"{part}_reconstruction"], metrics[f"{part}_kl"]]  # type: ignore[literal-required]
+        table.add_row(name, str(epoch), *("-" if value is None else f"{value:.2f}" for value in values))
+    _print(table)
+    typer.echo(path)
+
+
+def _print_evaluation(facts: dict[str, Any], quantities: Sequence[Quantity]) -> None:
+    typer.echo(
+        f"{facts['run']}, {facts['checkpoint']} checkpoint (epoch {facts['epoch']}): "
+        f"{facts['rows']:,} {facts['split']} rows of {facts['data']}, {facts['particles']:,} draws of z each"
+    )
+    table = _table("mean over data", "nats", "Monte-Carlo error", "error over data", "bits/dim")
+    for row in quantities:
+        bits = "-" if row.bits_per_dimension is None else f"{row.bits_per_dimension:.4f}"
+        errors = (row.mean.monte_carlo_error, row.mean.data_error)
+        table.add_row(row.label, f"{row.mean.value:.3f}", *(_error(error) for error in errors), bits)
+    _print(table)
+
+
+def _print_json(facts: dict[str, Any], quantities: Sequence[Quantity]) -> None:
+    """Numbers for machines; what is not a number is null."""
+    rows = {}
+    for row in quantities:
+        numbers = {**asdict(row.mean), "bits_per_dimension": row.bits_per_dimension}
+        finite = {
+            key: None if value is None or math.isnan(value) else value for key, value in numbers.items()
+        }
+        rows[row.key] = {"label": row.label, **finite}
+    typer.echo(json.dumps({**facts, "unit": "nats per datum", "quantities": rows}, indent=2))
+
+
+def _error(error: float) -> str:
+    return "-" if math.isnan(error) else f"{error:.2g}"
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _print(table: Table) -> None:
+    """To standard output, and never cut: a pipe has no width."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False).print(table)
+
+
+def _write(stem: Path, pictured: dict[str, Any], title: str, **arrays: Any) -> None:
+    """Write arrays and their picture, and print where."""
+    import numpy as np
+
+    from pyrovae import plots
+
+    archive, picture = stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.png")
+    try:
+        np.savez_compressed(archive, **{name: array.numpy() for name, array in arrays.items()})
+        plots.save(plots.panels(pictured, title=title), picture)
+    except OSError as error:
+        raise RunError(f"cannot write {archive}: {error.strerror}") from None
+    typer.echo(f"{picture}\n{archive}")

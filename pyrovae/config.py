@@ -1,0 +1,350 @@
+"""The typed run: one schema for TOML, ``--set`` and Python; builds nothing."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from pyrovae import component
+from pyrovae.engine import OptimizerName
+from pyrovae.errors import ConfigError, DataError, Problem
+from pyrovae.objectives import ObjectiveName
+from pyrovae.train import ScheduleName
+
+DEFAULT_COMPONENTS = {"prior": "normal", "likelihood": "bernoulli", "posterior": "normal", "network": "mlp"}
+
+
+class Section(BaseModel):
+    """A table of the configuration: nothing unknown, nothing coerced, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Selection(Section):
+    """A component by name, with its options as further fields."""
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in self if name != "name"}
+
+
+class Objective(Section):
+    """What is maximised."""
+
+    name: Annotated[ObjectiveName, Field(description="which evidence lower bound of Pyro")] = "elbo"
+    particles: Annotated[int, Field(ge=1, description="draws of z for each datum and step")] = 1
+
+
+class Data(Section):
+    """What is learned from."""
+
+    source: Annotated[
+        str,
+        Field(description="digits, mnist or fashion-mnist; a .npy or .npz file; a folder of images"),
+    ] = "digits"
+    dir: Annotated[
+        str | None, Field(description="folder of downloaded data sets; the platform's cache where not given")
+    ] = None
+    binarize: Annotated[
+        Literal["auto", "none", "dynamic", "static", "threshold"],
+        Field(
+            description="grey values in [0, 1] to binary ones: drawn anew for every training batch and once for "
+            "validation and test (dynamic), all drawn once (static), x > 1/2 (threshold), dynamic where the "
+            "likelihood is binary (auto)"
+        ),
+    ] = "auto"
+    divisor: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        Field(description="number that an array's values are divided by; pictures always become [0, 1]"),
+    ] = None
+    validation: Annotated[
+        float, Field(ge=0, lt=1, description="share of the training rows that is held out for validation")
+    ] = 0.1
+    test: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of all rows that is held out, where a source has no test set"),
+    ] = 0.1
+    limit: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="use at most this many rows, chosen at random")
+    ] = None
+    exclude_labels: Annotated[list[int | str], Field(description="leave out all rows with these labels")] = []
+    size: Annotated[
+        Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None,
+        Field(description="[rows, columns] in pixels that a folder's images are resized to"),
+    ] = None
+    color: Annotated[bool, Field(description="whether a folder's images are read in colour")] = False
+
+
+class Train(Section):
+    """How it is learned."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training data")] = 100
+    batch_size: Annotated[int, Field(ge=1, description="data in a step")] = 64
+    lr: Annotated[float, Field(gt=0, description="learning rate of the first epoch")] = 1e-3
+    lr_schedule: Annotated[ScheduleName, Field(description="how the learning rate falls over the epochs")] = (
+        "constant"
+    )
+    optimizer: Annotated[OptimizerName, Field(description="which optimiser of torch")] = "adam"
+    clip: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        Field(description="largest norm of the gradient, nats per datum"),
+    ] = None
+    patience: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="stop after this many epochs without a better validation ELBO"),
+    ] = None
+    watch: Annotated[
+        int,
+        Field(ge=0, description="save a picture every so many epochs, and of the last; 0: of the last only"),
+    ] = 10
+
+
+class Config(Section):
+    """A complete run."""
+
+    seed: Annotated[int, Field(ge=0, description="seed of the weights and of all noise in training")] = 0
+    latent_dim: Annotated[int, Field(ge=1, description="number of latent coordinates")] = 8
+    prior: Annotated[Selection, Field(description="p(z)")]
+    likelihood: Annotated[Selection, Field(description="p(x|z)")]
+    posterior: Annotated[Selection, Field(description="q(z|x)")]
+    network: Annotated[Selection, Field(description="encoder and decoder")]
+    objective: Annotated[Objective, Field(description="what is maximised")] = Objective()
+    data: Annotated[Data, Field(description="what is learned from")] = Data()
+    train: Annotated[Train, Field(description="how it is learned")] = Train()
+
+
+SHORTHAND = {**dict.fromkeys((*DEFAULT_COMPONENTS, "objective"), "name"), "data": "source"}
+"""Sections that may be given as one string, and the field which that string is."""
+
+
+def resolve(*layers: Mapping[str, Any]) -> Config:
+    """The complete configuration from partial ones, later ones first in force.
+
+    A layer that names another component drops the options of the one that it replaces.
+
+    Args:
+        layers: nested tables as TOML has them; a string stands for a section's name (``prior = "normal"``).
+
+    Raises:
+        ConfigError: with every mistake, each with its place and what is allowed there.
+
+    Example:
+        >>> resolve({"prior": "normal"}, {"train": {"epochs": 3}}).train.epochs
+        3
+    """
+    raw: dict[str, Any] = {family: {"name": name} for family, name in DEFAULT_COMPONENTS.items()}
+    for layer in layers:
+        _merge(raw, layer)
+    problems: list[Problem] = []
+    model = _schema(raw, problems)
+    try:
+        config = model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(problems + _problems(error, model)) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """What to say of a name that is not among the known ones."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{name!r} is unknown{hint}; choose from {', '.join(known)}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        DataError: there is no such file.
+        ConfigError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), f"no valid TOML: {error}")]) from None
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """The layer that one ``--set`` gives: ``network.hidden=[512, 256]``; what is no TOML value is a string.
+
+    Example:
+        >>> parse_assignment("prior.name=normal")
+        {'prior': {'name': 'normal'}}
+    """
+    place, equals, literal = text.partition("=")
+    keys = [key.strip() for key in place.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(
+            [Problem("--set", f"{text!r} is no assignment; write for example --set train.lr=5e-4")]
+        )
+    try:
+        value = tomllib.loads(f"value = {literal}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = literal.strip()
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def dump(config: Config) -> str:
+    """The configuration as TOML, every line with its meaning, its unit and what is allowed.
+
+    TOML has no null: what is not set stands there as a comment.
+    """
+    lines = []
+    sections: list[tuple[str, Section, FieldInfo]] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            sections.append((name, value, field))
+        else:
+            lines.append(_dump_line(name, value, field))
+    for name, section, field in sections:
+        lines += ["", f"[{name}]  # {field.description}"]
+        lines += [_dump_line(key, value, type(section).model_fields[key]) for key, value in section]
+    return "\n".join(lines) + "\n"
+
+
+def schema(member: type[component.Component]) -> type[Selection]:
+    """The table that selects a component: its name and its options, as its constructor declares them."""
+    name = component.name_of(member)
+    choices = Literal[tuple(component.names(member.family))]  # type: ignore[misc]
+    named = Annotated[choices, Field(description=f"which {member.family}")]
+    fields: dict[str, Any] = {key: tuple(option) for key, option in component.options(member).items()}
+    return create_model(member.__name__, __base__=Selection, name=(named, name), **fields)
+
+
+def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
+    """What an annotation allows, in words.
+
+    Example:
+        >>> describe(Annotated[float, Field(gt=0)] | Literal["learned", "optimal"])
+        'a number > 0, or learned, optimal'
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, FieldInfo):
+        return describe(annotation.annotation, annotation.metadata)
+    if origin is Annotated:
+        inner = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
+        return describe(arguments[0], inner)
+    if origin in (Union, types.UnionType):
+        return ", or ".join(describe(part) for part in arguments if part is not type(None))
+    if origin is Literal:
+        return ", ".join(map(str, arguments))
+    if origin is not None:
+        length = next((f" of {part.max_length}" for part in constraints if hasattr(part, "max_length")), "")
+        return f"a list{length}, each {describe(arguments[0])}"
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+    bounds = [
+        f"{sign} {getattr(part, key):g}"
+        for part in constraints
+        for key, sign in _BOUNDS.items()
+        if hasattr(part, key)
+    ]
+    return " ".join(
+        [words.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]
+    ).strip()
+
+
+LONGEST_LINE = 120
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
+    """The schema of this very run: its component sections have the options of the components it names."""
+    schemas: dict[str, Any] = {}
+    for family in DEFAULT_COMPONENTS:
+        section = raw[family]
+        name = section.get("name") if isinstance(section, dict) else section
+        try:
+            selection: Any = schema(component.find(family, str(name)))
+        except LookupError:
+            problems.append(Problem(f"{family}.name", unknown(str(name), component.names(family))))
+            selection = Any
+        schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
+    return create_model("Config", __base__=Config, **schemas)
+
+
+def _merge(raw: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, str) and key in SHORTHAND:
+            value = {SHORTHAND[key]: value}
+        below = raw.get(key)
+        if not isinstance(value, Mapping) or not isinstance(below, dict):
+            raw[key] = dict(value) if isinstance(value, Mapping) else value
+        elif key in DEFAULT_COMPONENTS and value.get("name", below.get("name")) != below.get("name"):
+            raw[key] = dict(value)
+        else:
+            raw[key] = {**below, **value}
+
+
+def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Pydantic's errors, one for each place, in our words."""
+    problems = {}
+    for detail in error.errors(include_url=False):
+        place, field, known = _locate(detail["loc"], model)
+        if detail["type"] == "extra_forbidden":
+            name = place.rpartition(".")[2]
+            message = unknown(name, known) if known else f"{name!r} is unknown; there are no options here"
+        elif detail["type"] == "model_type":
+            message = f"{detail['input']!r} is no table of options"
+        else:
+            message = f"{detail['input']!r} is not allowed; it must be {describe(field)}"
+        problems.setdefault(place, Problem(place, message))
+    return list(problems.values())
+
+
+def _locate(location: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Any, list[str]]:
+    """The place of an error as the user writes it, the field that stands there, and the names known there."""
+    place, field, known = "", None, list(model.model_fields)
+    section: type[BaseModel] | None = model
+    for part in location:
+        if section is not None:
+            place = f"{place}.{part}".lstrip(".")
+            known = list(section.model_fields)
+            field = section.model_fields.get(str(part))
+            inner = field.annotation if field else None
+            section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        elif isinstance(part, int):
+            place += f"[{part}]"
+            field = _item(field)
+    return place, field, known
+
+
+def _item(annotation: Any) -> Any:
+    """What each item of a list must be; the annotation itself where it is no list."""
+    annotation = annotation.annotation if isinstance(annotation, FieldInfo) else annotation
+    for part in (annotation, *get_args(annotation)):
+        part = get_args(part)[0] if get_origin(part) is Annotated else part
+        if get_origin(part) not in (None, Union, types.UnionType, Literal):
+            return get_args(part)[0]
+    return annotation
+
+
+def _dump_line(key: str, value: Any, field: FieldInfo) -> str:
+    setting = f"# {key} =" if value is None else f"{key} = {literal(value)}"
+    allowed = describe(field)
+    comment = f"# {field.description}" + ("" if allowed == "text" else f" ({allowed})")
+    line = f"{setting:<28}  {comment}"
+    return line if len(line) <= LONGEST_LINE else f"{comment}\n{setting}"
+
+
+def literal(value: Any) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()

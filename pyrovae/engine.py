@@ -1,0 +1,57 @@
+"""One training step: loss, gradients, optimiser; knows no family and no files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pyrovae.objectives import Objective
+
+OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
+
+# Fused: one pass over all parameters, where torch has it.
+OPTIMIZERS: Mapping[OptimizerName, Callable[..., Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": partial(torch.optim.SGD, fused=True),
+}
+
+
+class Engine:
+    """Runs training steps on an objective.
+
+    Args:
+        objective: the loss of a batch.
+        optimizer: which of :data:`OPTIMIZERS`.
+        clip: largest norm of the gradient of the loss (nats per datum); ``None`` for no limit.
+    """
+
+    def __init__(self, objective: Objective, optimizer: OptimizerName, clip: float | None = None) -> None:
+        self.objective = objective
+        self.optimizer = OPTIMIZERS[optimizer](objective.parameters(), lr=0.0)
+        self.clip = clip
+
+    def step(self, x: Tensor, lr: float) -> Tensor:
+        """Take one step on the batch x; returns its (loss, reconstruction), summed over data, in nats."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        loss, reconstruction = self.objective(x)
+        loss.backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.objective.parameters(), self.clip)
+        self.optimizer.step()
+        return torch.stack([loss.detach(), reconstruction]).double() * len(x)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimiser remembers between steps."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)

@@ -1,0 +1,124 @@
+"""A run on disk: which file holds what, written whole or not at all; knows no program and no data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pyrovae.config import Config, dump, read, resolve
+from pyrovae.errors import RunError
+from pyrovae.train import Metrics, Snapshot
+
+Checkpoint = Literal["best", "last"]
+
+
+class Folder:
+    """A run on disk: ``config.toml``, ``metrics.jsonl``, ``checkpoints/`` and ``figures/``.
+
+    Nothing that is read from it can run code.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> Folder:
+        """Make a new folder for a run; an existing one is refused."""
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise RunError(
+                f"{path} exists: name another folder with --run, or go on with --resume {path}"
+            ) from None
+        except OSError as error:
+            raise RunError(f"cannot make the folder {path}: {error.strerror}") from None
+        (path / "checkpoints").mkdir()
+        (path / "figures").mkdir()
+        folder = cls(path)
+        folder.write_config(config)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> Folder:
+        """The folder of a run that is there."""
+        if not path.is_dir():
+            raise RunError(f"there is no run folder {path}")
+        if not (path / "config.toml").is_file():
+            raise RunError(f"{path} is no run: it has no config.toml")
+        return cls(path)
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def config(self) -> Config:
+        return resolve(read(self.path / "config.toml"))
+
+    def write_config(self, config: Config) -> None:
+        (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
+
+    def history(self) -> list[Metrics]:
+        """The metrics of all epochs that were finished."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def write_history(self, history: list[Metrics]) -> None:
+        with _replacing(self.path / "metrics.jsonl") as file:
+            file.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
+
+    def append(self, metrics: Metrics) -> None:
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def write_weights(self, name: Checkpoint, snapshot: Snapshot, facts: Mapping[str, str]) -> None:
+        """Save weights as safetensors, with the epoch and other facts as its metadata."""
+        metadata = {"epoch": str(snapshot.epoch), **facts}
+        with _replacing(self._weights(name)) as file:
+            save_file(snapshot.weights, file, metadata)
+
+    def read_weights(self, name: Checkpoint) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The weights of a checkpoint, and the facts that were saved with them."""
+        file = self._weights(name)
+        if not file.exists():
+            raise RunError(f"{self.path} has no checkpoint: no epoch was finished")
+        try:
+            with safe_open(file, "pt") as opened:
+                return load_file(file), opened.metadata()
+        except SafetensorError as error:
+            raise RunError(f"{file} is damaged: {error}") from None
+
+    def has(self, name: Checkpoint) -> bool:
+        """Whether there is such a checkpoint."""
+        return self._weights(name).exists()
+
+    def write_state(self, snapshot: Snapshot) -> None:
+        """Save everything that training goes on from, in one file."""
+        with _replacing(self.path / "checkpoints" / "resume.pt") as file:
+            torch.save(vars(snapshot), file)
+
+    def read_state(self) -> Snapshot | None:
+        """What training goes on from; ``None`` where no epoch was finished."""
+        file = self.path / "checkpoints" / "resume.pt"
+        return Snapshot(**torch.load(file, weights_only=True)) if file.exists() else None
+
+    def _weights(self, name: Checkpoint) -> Path:
+        return self.path / "checkpoints" / f"{name}.safetensors"
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """A path to write to, which becomes the file when it is complete: no reader ever sees half of it."""
+    part = file.with_name(f".{file.name}.part")
+    yield part
+    part.replace(file)

@@ -1,0 +1,133 @@
+"""Trained program -> tensors: codes, samples, posterior predictive; draws no figures and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from pyrovae.evaluate import inspected
+from pyrovae.programs import Program
+from pyrovae.randomness import DatumNoise
+
+AT_ONCE = 1000
+
+
+class Draws(NamedTuple):
+    """Draws of codes and of data given the codes; n of them."""
+
+    x: Tensor
+    """x ~ p(x|z), (n, \\*event_shape)."""
+    mean: Tensor
+    """The expected datum E[x|z], (n, \\*event_shape)."""
+    z: Tensor
+    """The codes that the data were drawn from, (n, code size); several latent variables stand side by side."""
+
+
+def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
+    """Run the model n times without observations: z ~ p(z), x ~ p(x|z).
+
+    Draw i is a function of the seed and i alone, so more draws begin with the same ones.
+
+    Args:
+        program: model and guide.
+        n: number of draws.
+        seed: of the noise.
+
+    Example:
+        >>> sample(program, 16).x.shape
+        torch.Size([16, 1, 8, 8])
+    """
+    parts = []
+    with inspected(program):
+        for start in range(0, n, AT_ONCE):
+            data = range(start, min(n, start + AT_ONCE))
+            nothing = torch.empty(len(data), *program.event_shape)  # only its length counts: x is drawn anew
+            with DatumNoise((seed, "sample"), data):
+                trace = poutine.trace(poutine.uncondition(program.model)).get_trace(nothing)
+            parts.append(_draws(trace))
+    return Draws(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def reconstruct(program: Program, batches: Iterable[Tensor], *, seed: int = 0) -> Draws:
+    """Posterior predictive: for each datum z ~ q(z|x), and a new datum from p(x|z).
+
+    Args:
+        program: model and guide.
+        batches: the data in order, each batch (n, \\*event_shape).
+        seed: of the noise; datum i's is a function of the seed and i alone.
+
+    Example:
+        >>> reconstruct(program, [x]).mean.shape
+        torch.Size([16, 1, 8, 8])
+    """
+    parts = []
+    with inspected(program):
+        for x, data in _numbered(batches):
+            with DatumNoise((seed, "reconstruct"), data):
+                codes = poutine.trace(program.guide).get_trace(x)
+                model = poutine.uncondition(poutine.replay(program.model, codes))
+                parts.append(_draws(poutine.trace(model).get_trace(x)))
+    return Draws(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws: int = 100) -> Tensor:
+    r"""Posterior means :math:`\mathbb{E}_{q(z|x)}[z]`, in closed form where the posterior has one.
+
+    Args:
+        program: model and guide.
+        batches: the data in order, each batch (n, \*event_shape).
+        seed: of the draws that are averaged where there is no closed form.
+        draws: how many of them.
+
+    Returns:
+        (n, code size); several latent variables stand side by side.
+
+    Example:
+        >>> encode(program, [x]).shape
+        torch.Size([16, 8])
+    """
+    parts = []
+    with inspected(program):
+        for x, data in _numbered(batches):
+            particles = pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting)
+            with DatumNoise((seed, "encode"), data), particles:
+                trace = poutine.trace(program.guide).get_trace(x)
+            parts.append(_flat([_expectation(site) for site in _sites(trace)]))
+    return torch.cat(parts)
+
+
+def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
+    first = 0
+    for x in batches:
+        yield x, range(first, first + len(x))
+        first += len(x)
+
+
+def _expectation(site: dict) -> Tensor:
+    """The mean of a latent site, (n, \\*event_shape): exact, or else over its draws."""
+    try:
+        return site["fn"].mean[0]
+    except NotImplementedError:
+        return site["value"].mean(0)
+
+
+def _draws(trace: poutine.Trace) -> Draws:
+    sites = _sites(trace)
+    (observed,) = [site for site in sites if site["infer"].get("was_observed")]
+    codes = [site["value"] for site in sites if site is not observed]
+    return Draws(observed["value"], observed["fn"].mean, _flat(codes))
+
+
+def _sites(trace: poutine.Trace) -> list[dict]:
+    trace = prune_subsample_sites(trace)
+    return [trace.nodes[name] for name in trace.stochastic_nodes]
+
+
+def _flat(values: list[Tensor]) -> Tensor:
+    return torch.cat([value.flatten(1) for value in values], dim=1)

@@ -1,0 +1,106 @@
+"""Arrays -> matplotlib figures, all in one style; imports nothing of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import ArrayLike, NDArray
+
+STYLE: Mapping[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "figure.titlesize": 10,
+    "savefig.dpi": 150,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+}
+PANEL_INCHES = 4.0
+
+Array = NDArray[np.floating[Any]]
+
+
+def grid(data: ArrayLike, *, title: str = "") -> Figure:
+    """Data side by side: pictures as a grid, any other data as rows of a heat map.
+
+    Args:
+        data: (n, rows, columns), (n, 1, rows, columns) or (n, 3, rows, columns) are pictures.
+        title: what they are.
+    """
+    return panels({title: data})
+
+
+def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
+    """Several grids of data beside each other, all on one scale, each in the same order.
+
+    Args:
+        data: by the title of a panel, (n, \\*event_shape) as in :func:`grid`.
+        title: of the whole figure.
+    """
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in data.items()}
+    limits = _limits(list(arrays.values()))
+    tiles = {
+        name: _tiled(values, limits) if _are_pictures(values) else None for name, values in arrays.items()
+    }
+    widths = [1.0 if tile is None else tile.shape[1] / tile.shape[0] for tile in tiles.values()]
+    with matplotlib.rc_context(dict(STYLE)):
+        size = (PANEL_INCHES * sum(widths) + 0.1 * len(widths), PANEL_INCHES + 0.3 + 0.3 * bool(title))
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.04))
+        axes = figure.subplots(1, len(arrays), squeeze=False, width_ratios=widths)[0]
+        for axis, (name, values) in zip(axes, arrays.items(), strict=True):
+            axis.set_title(name)
+            _show(axis, tiles[name], values, limits)
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to a file, in the format that its name ends in."""
+    with matplotlib.rc_context(dict(STYLE)):
+        figure.savefig(path)
+
+
+def _show(axis: Axes, tile: Array | None, values: Array, limits: tuple[float, float]) -> None:
+    low, high = limits
+    if tile is not None:
+        axis.imshow(tile, vmin=low, vmax=high)
+        axis.set_axis_off()
+        return
+    shown = axis.imshow(values.reshape(len(values), -1), vmin=low, vmax=high, aspect="auto", cmap="viridis")
+    axis.set_xlabel("cell")
+    axis.set_ylabel("datum")
+    axis.figure.colorbar(shown, ax=axis, label="value")
+
+
+def _are_pictures(values: Array) -> bool:
+    return values.ndim == 3 or (values.ndim == 4 and values.shape[1] in (1, 3))
+
+
+def _limits(arrays: list[Array]) -> tuple[float, float]:
+    """Values that are shown black and white: 0 and 1 where all lie between them, else the extremes."""
+    low, high = min(float(values.min()) for values in arrays), max(float(values.max()) for values in arrays)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
+
+
+def _tiled(values: Array, limits: tuple[float, float]) -> Array:
+    """Pictures in a grid as square as possible, with white lines between them."""
+    pictures = values[:, None] if values.ndim == 3 else values
+    n, channels, height, width = pictures.shape
+    columns = math.ceil(math.sqrt(n * height / width))
+    rows = math.ceil(n / columns)
+    canvas = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), limits[1])
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        canvas[:, top : top + height, left : left + width] = picture
+    if channels == 1:
+        return canvas[0]
+    low, high = limits
+    return np.clip((canvas.transpose(1, 2, 0) - low) / (high - low), 0, 1)

@@ -1,0 +1,440 @@
+"""Configuration -> data, program, training, and back from a folder; no Typer, and prints nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Size, Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from pyrovae import component, data, generate, supports
+from pyrovae.component import Component
+from pyrovae.config import Config, Data
+from pyrovae.data import Dataset, Split
+from pyrovae.engine import Engine
+from pyrovae.errors import ConfigError, Problem, RunError
+from pyrovae.evaluate import Quantity, evaluate, summarise
+from pyrovae.folder import Checkpoint, Folder
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Shapes
+from pyrovae.objectives import Objective
+from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.randomness import seeded
+from pyrovae.train import ROWS_AT_ONCE, Metrics, Snapshot, Trainer, best_epoch, steps
+
+PYTHON_ARRAY = "array-from-python"
+"""The source of a run whose data came as an array and are kept nowhere."""
+
+PICTURED = 36
+"""How many samples and how many reconstructions a picture of training shows."""
+
+
+def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> SingleLayer:
+    """The program of a configuration, with weights from its seed.
+
+    Args:
+        config: the run.
+        event_shape: the shape of one datum.
+        objects: components, by family, that are there already and are copied instead of built.
+
+    Raises:
+        ConfigError: components that do not fit each other, or the data's shape.
+    """
+
+    def make(family: str, *given: Any) -> Any:
+        selection = getattr(config, family)
+        if objects and family in objects:
+            return _copied(objects[family], given)
+        return component.find(family, selection.name)(*given, **selection.options)
+
+    with seeded(config.seed, "weights"):
+        prior = make("prior", config.latent_dim)
+        posterior = make("posterior", prior.event_shape)
+        if not supports.same(prior.support, posterior.support):
+            raise ConfigError([_misfit(prior, posterior)])
+        likelihood = make("likelihood", event_shape)
+        shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
+        return SingleLayer(prior, likelihood, posterior, make("network", shapes))
+
+
+def load_data(options: Data) -> Dataset:
+    """The data of a configuration, as they are stored."""
+    if options.source == PYTHON_ARRAY:
+        raise RunError(
+            "this run was trained on an array from Python, which is kept nowhere: "
+            "evaluate it on --data, and resume it from Python with VAE.load(RUN).resume(X)"
+        )
+    return data.load(
+        options.source,
+        data_dir=Path(options.dir) if options.dir else None,
+        size=(options.size[0], options.size[1]) if options.size else None,
+        color=options.color,
+        **cutting(options),
+    )
+
+
+def cutting(options: Data) -> dict[str, Any]:
+    """How rows are chosen and cut into splits, whatever the source is."""
+    return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data as a likelihood takes them."""
+
+    dataset: Dataset
+    is_likelihood: bool = True
+    """False where the likelihood's formula is evaluated outside its support: no density, but a cross-entropy."""
+    notes: tuple[str, ...] = ()
+    """What was done with the data, in sentences."""
+
+
+def prepare(dataset: Dataset, options: Data, likelihood: Likelihood, *, evaluating: bool = False) -> Prepared:
+    """Binarise as configured, and refuse data outside the likelihood's support.
+
+    Args:
+        dataset: as stored.
+        options: of the run.
+        likelihood: of the run.
+        evaluating: whether training rows too are drawn only once, as validation and test rows are.
+
+    Raises:
+        ConfigError: naming the data's range, the support, and the choices that fit.
+    """
+    mode = options.binarize
+    if mode == "auto":
+        needs_bits = supports.same(likelihood.support, constraints.boolean)
+        mode = "dynamic" if needs_bits and _is_grey(dataset) else "none"
+    if mode != "none" and not dataset.is_binary():
+        dataset = dataset.binarized("static" if evaluating and mode == "dynamic" else mode)
+        return Prepared(dataset, notes=(f"grey values are binarised ({mode})",))
+    if _within(dataset, likelihood.support):
+        return Prepared(dataset)
+    tolerated = likelihood.tolerated if options.binarize == "none" else None
+    if tolerated is None or not _within(dataset, tolerated):
+        raise ConfigError([_outside(dataset, likelihood)])
+    name = component.name_of(type(likelihood))
+    note = f"{name} on grey values is no likelihood: what is maximised bounds minus a cross-entropy"
+    return Prepared(dataset, is_likelihood=False, notes=(note,))
+
+
+def _within(dataset: Dataset, support: Constraint) -> bool:
+    return all(
+        supports.contains(support, rows)
+        for split in dataset.splits.values()
+        for rows in split.batches(ROWS_AT_ONCE)
+    )
+
+
+def _is_grey(dataset: Dataset) -> bool:
+    low, high = dataset.range()
+    return low >= 0 and high <= 1 and not dataset.is_binary()
+
+
+def _misfit(prior: Any, posterior: Any) -> Problem:
+    """What to say of a posterior on another set than the prior."""
+    fitting = [
+        name
+        for name in component.names("posterior")
+        if supports.same(component.find("posterior", name).support, prior.support)
+    ]
+    return Problem(
+        "posterior.name",
+        f"{component.name_of(type(posterior))!r} lives on {supports.in_words(posterior.support)}, the prior "
+        f"{component.name_of(type(prior))!r} on {supports.in_words(prior.support)}; "
+        f"posteriors that fit: {', '.join(fitting) or 'none'}",
+    )
+
+
+def _outside(dataset: Dataset, likelihood: Likelihood) -> Problem:
+    """What to say of data that a likelihood does not take."""
+    low, high = dataset.range()
+    fitting = [
+        name
+        for name in component.names("likelihood")
+        if _within(dataset, component.find("likelihood", name).support)
+    ]
+    choices = [f"likelihood = {', '.join(fitting)}"] if fitting else []
+    if supports.same(likelihood.support, constraints.boolean) and low >= 0:
+        choices.append(
+            f"data.divisor = {high:g} with data.binarize = auto" if high > 1 else "data.binarize = auto"
+        )
+    return Problem(
+        "likelihood.name",
+        f"{component.name_of(type(likelihood))!r} takes values in {supports.in_words(likelihood.support)}; "
+        f"{dataset.name} has values from {low:g} to {high:g}. What fits: {'; '.join(choices) or 'nothing'}",
+    )
+
+
+def _copied(given_object: Component, given: tuple[Any, ...]) -> Component:
+    """A copy of a component that came as an object, if it was made for what this program gives it."""
+    family, made_for = given_object.family, tuple(given_object.given.values())
+    if made_for != given:
+        raise ConfigError(
+            [
+                Problem(
+                    family, f"the object was made for {_listed(made_for)}, and is needed for {_listed(given)}"
+                )
+            ]
+        )
+    return deepcopy(given_object)
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    return ", ".join(str(tuple(value) if isinstance(value, Size) else value) for value in values)
+
+
+class Run:
+    """A configuration, the program that it describes, and what training recorded of it.
+
+    Args:
+        config: the complete configuration.
+        program: model and guide.
+        facts: what else a checkpoint tells of itself: shape of a datum, fingerprint of the training data.
+        folder: where the run is kept; ``None`` for one in memory.
+    """
+
+    def __init__(
+        self, config: Config, program: SingleLayer, facts: Mapping[str, str], folder: Folder | None = None
+    ) -> None:
+        self.config = config
+        self.program = program
+        self.facts = dict(facts)
+        self.folder = folder
+        self.history: list[Metrics] = []
+        self.snapshots: dict[Checkpoint, Snapshot] = {}
+        self.prepared: Prepared | None = None
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        *,
+        dataset: Dataset | None = None,
+        objects: Mapping[str, Component] | None = None,
+        path: Path | None = None,
+    ) -> Run:
+        """A new run, ready to be trained.
+
+        Args:
+            config: the complete configuration.
+            dataset: the data, where they do not come from ``config.data.source``.
+            objects: components, by family, that are there already.
+            path: the folder to keep the run in, which must not exist; ``None`` to keep it in memory.
+        """
+        dataset = load_data(config.data) if dataset is None else dataset
+        program = build(config, Size(dataset.event_shape), objects)
+        run = cls(_anchored(config), program, _facts(dataset))
+        run.prepared = prepare(dataset, config.data, program.likelihood)
+        if config.train.patience is not None and not len(dataset.validation):
+            raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
+        run.folder = Folder.create(path, run.config) if path is not None else None
+        return run
+
+    @classmethod
+    def load(cls, path: Path, checkpoint: Checkpoint = "best") -> Run:
+        """A run from its folder, with the weights of a checkpoint."""
+        folder = Folder.open(path)
+        config = folder.config()
+        weights, facts = folder.read_weights(checkpoint)
+        program = build(config, Size(json.loads(facts["event_shape"])))
+        program.load_state_dict(weights)
+        run = cls(config, program, facts, folder)
+        run.history = folder.history()
+        return run
+
+    @classmethod
+    def resume(cls, path: Path, *, epochs: int | None = None, dataset: Dataset | None = None) -> Run:
+        """A run from its folder, ready to go on where it stopped.
+
+        Args:
+            path: the run's folder.
+            epochs: how many there shall be in all, if not as many as were configured.
+            dataset: the data, where they came as an array.
+        """
+        folder = Folder.open(path)
+        config = folder.config()
+        if epochs is not None:
+            config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
+        dataset = load_data(config.data) if dataset is None else dataset
+        run = cls(config, build(config, Size(dataset.event_shape)), _facts(dataset), folder)
+        run.prepared = prepare(dataset, config.data, run.program.likelihood)
+        state = folder.read_state()
+        if state is not None:
+            weights, facts = folder.read_weights("best")
+            run.check(dataset, facts)
+            run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
+            run.history = folder.history()[: state.epoch]
+        folder.write_config(config)
+        folder.write_history(run.history)
+        return run
+
+    def train(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
+        """Train for the epochs that are left; keeps and yields the metrics of each.
+
+        An epoch that does not finish leaves no trace. In the end the program has the best epoch's weights.
+
+        Args:
+            on_batch: called after every step.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        trainer = self._trainer()
+        try:
+            for metrics in trainer.run(on_batch):
+                self._keep(metrics, trainer.snapshot())
+                self._picture(metrics["epoch"], last=trainer.finished)
+                yield metrics
+        finally:
+            self.use("best")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps of training an epoch has."""
+        assert self.prepared is not None
+        return steps(len(self.prepared.dataset.train), self.config.train.batch_size)
+
+    def evaluation_rows(self, split: str, source: str | None = None) -> tuple[Split, bool]:
+        """Rows to evaluate on, drawn once; and whether the likelihood is one on them.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``, of the run's own data.
+            source: other data: the test set of a source that has one, else all rows.
+
+        Raises:
+            RunError: there are no such rows, or they are not of the run's shape.
+        """
+        if source is None:
+            dataset = load_data(self.config.data)
+            self.check(dataset)
+        else:
+            whole = {"source": source, "validation": 0.0, "test": 0.0, "limit": None, "exclude_labels": []}
+            dataset = load_data(self.config.data.model_copy(update=whole))
+            split = "test" if len(dataset.test) else "train"
+        if Size(dataset.event_shape) != self.program.event_shape:
+            raise RunError(
+                f"{dataset.name} has data of shape {tuple(dataset.event_shape)}, "
+                f"the run is for shape {tuple(self.program.event_shape)}"
+            )
+        prepared = prepare(dataset, self.config.data, self.program.likelihood, evaluating=True)
+        rows = prepared.dataset.splits[split]
+        if not len(rows):
+            raise RunError(f"the run has no {split} rows: its data.{split} is 0")
+        return rows, prepared.is_likelihood
+
+    def evaluate(
+        self, batches: Iterable[Tensor], *, particles: int, seed: int = 0, is_likelihood: bool = True
+    ) -> list[Quantity]:
+        """ELBO, its terms and log p(x): means over data, in nats per datum, with errors and bits per dimension."""
+        return summarise(
+            evaluate(self.program, batches, particles=particles, seed=seed),
+            cells=self.program.event_shape.numel(),
+            discrete=self.program.likelihood.support.is_discrete,
+            is_likelihood=is_likelihood,
+        )
+
+    def use(self, checkpoint: Checkpoint) -> None:
+        """Give the program the weights of a checkpoint, if there is one."""
+        snapshot = self.snapshots.get(checkpoint, self.snapshots.get("last"))
+        if snapshot is not None:
+            self.program.load_state_dict(snapshot.weights)
+
+    def save(self, path: Path) -> None:
+        """Write a run that was kept in memory to a new folder, which it is kept in from now on."""
+        self.folder = Folder.create(path, self.config)
+        for metrics in self.history:
+            self.folder.append(metrics)
+        self._write()
+
+    def check(self, dataset: Dataset, facts: Mapping[str, str] | None = None) -> None:
+        """Refuse data that are not those which the run was trained on: their test rows may have been seen.
+
+        Raises:
+            RunError: the training rows differ.
+        """
+        facts = facts or self.facts
+        if any(facts[name] != value for name, value in _facts(dataset).items()):
+            raise RunError(f"the training data have changed since the run was trained; now: {dataset.describe()}")
+
+    def _trainer(self) -> Trainer:
+        if self.prepared is None:
+            raise RunError("this run was loaded to be read: go on with Run.resume")
+        options = self.config.train
+        objective = Objective(self.program, **self.config.objective.model_dump())
+        trainer = Trainer(
+            Engine(objective, options.optimizer, options.clip),
+            self.prepared.dataset.train,
+            self.prepared.dataset.validation,
+            seed=self.config.seed,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            lr_schedule=options.lr_schedule,
+            patience=options.patience,
+            history=self.history,
+        )
+        if "last" in self.snapshots:
+            trainer.restore(self.snapshots["last"])
+        return trainer
+
+    def _keep(self, metrics: Metrics, snapshot: Snapshot) -> None:
+        self.snapshots["last"] = snapshot
+        if best_epoch(self.history) == metrics["epoch"]:
+            self.snapshots["best"] = snapshot
+        if self.folder is not None:
+            self.folder.append(metrics)
+            self._write()
+
+    def _write(self) -> None:
+        """Write the checkpoints; the state to resume from comes last, so that it is never ahead of the others."""
+        assert self.folder is not None
+        if not self.snapshots:
+            return
+        last, best = self.snapshots["last"], self.snapshots["best"]
+        if best.epoch in (last.epoch, 0) or not self.folder.has("best"):
+            self.folder.write_weights("best", best, self.facts)
+        self.folder.write_weights("last", last, self.facts)
+        self.folder.write_state(last)
+
+    def _picture(self, epoch: int, *, last: bool) -> None:
+        """Save a grid of samples and reconstructions, for the epochs that the configuration chooses."""
+        watch = self.config.train.watch
+        if self.folder is None or self.prepared is None or not (last or (watch and epoch % watch == 0)):
+            return
+        from pyrovae import plots  # matplotlib takes a second to import, and only pictures need it
+
+        dataset = self.prepared.dataset
+        rows = (dataset.validation if len(dataset.validation) else dataset.train).rows(slice(PICTURED))
+        samples = generate.sample(self.program, PICTURED, seed=self.config.seed)
+        restored = generate.reconstruct(self.program, [rows], seed=self.config.seed)
+        figure = plots.panels(
+            {
+                "E[x|z], codes from the prior": samples.mean,
+                "data": rows,
+                "E[x|z], codes of these data": restored.mean,
+            },
+            title=f"epoch {epoch}",
+        )
+        plots.save(figure, self.folder.figures / f"epoch-{epoch:04d}.png")
+
+
+def _anchored(config: Config) -> Config:
+    """The configuration with absolute paths, which hold wherever the run is read."""
+    options, update = config.data, {}
+    if options.source != PYTHON_ARRAY and options.source not in data.names():
+        update["source"] = str(Path(options.source).expanduser().resolve())
+    if options.dir is not None:
+        update["dir"] = str(Path(options.dir).expanduser().resolve())
+    return config.model_copy(update={"data": options.model_copy(update=update)})
+
+
+def _facts(dataset: Dataset) -> dict[str, str]:
+    """What a checkpoint tells of the data: the shape of a datum, and a hash of the training rows."""
+    return {"event_shape": json.dumps(list(dataset.event_shape)), "data": dataset.fingerprint()}

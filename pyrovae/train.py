@@ -1,0 +1,193 @@
+"""The training loop: epochs, validation, early stopping; knows no configuration, no files and no terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.errors import TrainingError
+from pyrovae.evaluate import evaluate, inspected
+from pyrovae.randomness import seeded
+
+ScheduleName = Literal["constant", "linear", "cosine"]
+
+# The share of the learning rate that is left after a share t of all epochs.
+SCHEDULES: Mapping[ScheduleName, Callable[[float], float]] = {
+    "constant": lambda t: 1.0,
+    "linear": lambda t: 1.0 - t,
+    "cosine": lambda t: (1.0 + math.cos(math.pi * t)) / 2.0,
+}
+
+ROWS_AT_ONCE = 1000
+
+
+class Metrics(TypedDict):
+    """What one epoch gave, in nats per datum; training numbers are means over the epoch, while weights move."""
+
+    epoch: int
+    train_elbo: float
+    train_reconstruction: float
+    train_kl: float
+    validation_elbo: NotRequired[float]
+    validation_reconstruction: NotRequired[float]
+    validation_kl: NotRequired[float]
+    seconds: float
+    examples_per_second: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that training goes on from: the state after an epoch."""
+
+    epoch: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+@dataclass
+class Trainer:
+    """Trains the program of an engine, an epoch at a time.
+
+    All randomness of an epoch is a function of the seed and the epoch's number, so a training that was
+    interrupted goes on to the same numbers, bit for bit.
+
+    Args:
+        engine: takes the steps.
+        train: data to train on.
+        validation: data to choose the best epoch by; may be empty.
+        seed: of shuffling, binarisation, dropout and the draws of z.
+        epochs: how many there are in all.
+        batch_size: data in a step.
+        lr: learning rate at the first epoch.
+        lr_schedule: which of :data:`SCHEDULES`.
+        patience: stop after this many epochs without a better validation ELBO; ``None``: never.
+        history: metrics of the epochs that have been run.
+    """
+
+    engine: Engine
+    train: Split
+    validation: Split
+    seed: int
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_schedule: ScheduleName
+    patience: int | None
+    history: list[Metrics]
+
+    def run(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
+        """Run the epochs that are left, and yield the metrics of each when it has been added to the history.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        while not self.finished:
+            metrics = self._epoch(len(self.history) + 1, on_batch)
+            self.history.append(metrics)
+            yield metrics
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return len(self.history) >= self.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation ELBO has not risen for :attr:`patience` epochs."""
+        if self.patience is None or not self.history:
+            return False
+        return len(self.history) - best_epoch(self.history) >= self.patience
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the state after the last epoch."""
+        weights = dict(self.engine.objective.program.state_dict())
+        return Snapshot(len(self.history), deepcopy(weights), deepcopy(self.engine.state_dict()))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to the state of a snapshot."""
+        self.engine.objective.program.load_state_dict(snapshot.weights)
+        self.engine.load_state_dict(deepcopy(snapshot.optimizer))
+        del self.history[snapshot.epoch :]
+
+    def _epoch(self, epoch: int, on_batch: Callable[[], None]) -> Metrics:
+        program = self.engine.objective.program
+        lr = self.lr * SCHEDULES[self.lr_schedule]((epoch - 1) / self.epochs)
+        start = time.perf_counter()
+        totals = torch.zeros(2, dtype=torch.float64)
+        program.train()
+        with seeded(self.seed, "train", epoch), pyro.validation_enabled(False):
+            for index in _shuffled(len(self.train), self.batch_size):
+                totals += self.engine.step(self.train.rows(index), lr)
+                on_batch()
+        with seeded(self.seed, "calibrate", epoch), inspected(program):
+            program.calibrate(self.train.batches(ROWS_AT_ONCE))
+        program.eval()
+        seconds = time.perf_counter() - start
+        loss, reconstruction = (totals / len(self.train)).tolist()
+        metrics: Metrics = {
+            "epoch": epoch,
+            "train_elbo": -loss,
+            "train_reconstruction": reconstruction,
+            "train_kl": loss + reconstruction,
+            "seconds": seconds,
+            "examples_per_second": len(self.train) / seconds,
+        }
+        if len(self.validation):
+            metrics.update(self._validate())  # type: ignore[typeddict-item]
+        _check_finite(metrics, program)
+        return metrics
+
+    def _validate(self) -> dict[str, float]:
+        batches = self.validation.batches(ROWS_AT_ONCE)
+        estimates = evaluate(self.engine.objective.program, batches, seed=self.seed, particles=1)
+        return {
+            "validation_elbo": estimates.elbo.mean().item(),
+            "validation_reconstruction": estimates.reconstruction.mean().item(),
+            "validation_kl": estimates.kl.mean().item(),
+        }
+
+
+def best_epoch(history: Sequence[Metrics]) -> int:
+    """The epoch with the highest validation ELBO; the last one where nothing was validated."""
+    return max(history, key=lambda metrics: metrics.get("validation_elbo", metrics["epoch"]))["epoch"]
+
+
+def steps(n: int, batch_size: int) -> int:
+    """How many batches n rows make; a single row left over joins the last one, as it could not be normalised."""
+    full, left = divmod(n, batch_size)
+    return max(1, full + (left > 1))
+
+
+def _shuffled(n: int, batch_size: int) -> Sequence[Tensor]:
+    """The numbers below n in random order, in batches."""
+    return torch.randperm(n).tensor_split([batch_size * i for i in range(1, steps(n, batch_size))])
+
+
+def _check_finite(metrics: Metrics, program: nn.Module) -> None:
+    """Refuse an epoch that ended in a loss or in weights that are not finite, and say which term it was."""
+    terms = {
+        name.replace("_", " "): value for name, value in metrics.items() if name.startswith(("train", "val"))
+    }
+    broken = [f"the {name} is {value}" for name, value in terms.items() if not math.isfinite(value)]
+    broken += [
+        f"the weights {name} are not finite"
+        for name, value in program.state_dict().items()
+        if not value.isfinite().all()
+    ]
+    # A broken reconstruction breaks the KL and the ELBO that are computed from it: it is named first.
+    broken.sort(key=lambda message: "reconstruction" not in message)
+    if broken:
+        raise TrainingError(
+            f"training stopped in epoch {metrics['epoch']}: {broken[0]}. The checkpoints of earlier epochs are kept. "
+            "A smaller train.lr, train.clip = 10, or data of a smaller range often help."
+        )

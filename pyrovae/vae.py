@@ -1,0 +1,234 @@
+"""VAE: the object that a user holds, with the verbs of scikit-learn; all work is done by ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from pyrovae import component, generate
+from pyrovae.component import Component
+from pyrovae.config import resolve
+from pyrovae.data import Dataset, Split, from_arrays
+from pyrovae.errors import DataError, RunError
+from pyrovae.evaluate import evaluate
+from pyrovae.folder import Checkpoint
+from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.report import epoch_line, reporting
+from pyrovae.run import PYTHON_ARRAY, Run, cutting, prepare
+
+Array = NDArray[np.float32]
+ROWS_AT_ONCE = 100
+
+
+class VAE(TransformerMixin, BaseEstimator):
+    r"""A variational autoencoder: p(x, z) and q(z|x), trained by stochastic variational inference.
+
+    .. math:: \log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - KL\bigl(q(z|x)\,\|\,p(z)\bigr)
+
+    Every argument but ``verbose`` is an entry of the one configuration that TOML and the command line have too
+    (``pyrovae config`` prints it all). Components are names, tables of a name and options
+    (``{"name": "gaussian", "scale": 0.1}``), or objects, which are copied.
+
+    Args:
+        latent_dim: number of latent coordinates.
+        prior: p(z).
+        likelihood: p(x|z).
+        posterior: q(z|x).
+        network: encoder and decoder.
+        objective: the evidence lower bound that is maximised.
+        epochs: passes over the training data.
+        batch_size: data in a step.
+        lr: learning rate.
+        seed: of weights, noise and shuffling.
+        data: further entries of the section ``data``: ``{"validation": 0.2, "binarize": "none"}``.
+        train: further entries of the section ``train``: ``{"patience": 10, "optimizer": "adamw"}``.
+        verbose: whether to show the data's range and the progress, on standard error.
+
+    Raises:
+        ConfigError: by :meth:`fit`, with every mistake in the arguments.
+
+    Source: Kingma and Welling, *Auto-Encoding Variational Bayes*, 2014.
+
+    Example:
+        >>> vae = VAE(latent_dim=2, epochs=1, verbose=False).fit(X)
+        >>> vae.transform(X).shape, vae.sample(16).shape
+        ((1797, 2), (16, 8, 8))
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 8,
+        prior: str | Mapping[str, Any] | Component = "normal",
+        likelihood: str | Mapping[str, Any] | Component = "bernoulli",
+        posterior: str | Mapping[str, Any] | Component = "normal",
+        network: str | Mapping[str, Any] | Component = "mlp",
+        objective: str | Mapping[str, Any] = "elbo",
+        epochs: int = 100,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+        train: Mapping[str, Any] | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+        self.network = network
+        self.objective = objective
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.seed = seed
+        self.data = data
+        self.train = train
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Train on the rows of X, from fresh weights.
+
+        Args:
+            X: (n, \\*event_shape), in the unit that the likelihood takes; never rescaled. Values in [0, 1] are
+                binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
+            y: labels, which only ``data["exclude_labels"]`` looks at.
+
+        Raises:
+            ConfigError: a wrong argument, or X outside the support of the likelihood.
+            DataError: X is no array of finite numbers.
+            TrainingError: the loss is no longer finite.
+        """
+        objects = {
+            family: value
+            for family in component.FAMILIES
+            if isinstance(value := getattr(self, family), Component)
+        }
+        config = resolve(self._layer())
+        dataset = self._dataset(config.data, X, y)
+        self._train(Run.start(config, dataset=dataset, objects=objects))
+        return self
+
+    def resume(self, X: ArrayLike, y: Any = None, *, epochs: int | None = None) -> Self:
+        """Go on where a saved run stopped, on the same rows.
+
+        Args:
+            X: the rows that it was trained on.
+            y: their labels.
+            epochs: how many there shall be in all, if not as many as were configured.
+
+        Raises:
+            RunError: the VAE is not saved, or X are other rows.
+        """
+        folder = self.run_.folder
+        if folder is None:
+            raise RunError("only a saved VAE can go on: call save(PATH) first")
+        dataset = self._dataset(self.run_.config.data, X, y)
+        self._train(Run.resume(folder.path, epochs=epochs, dataset=dataset))
+        return self
+
+    def transform(self, X: ArrayLike) -> Array:
+        """Posterior means E_q[z] of the rows of X, (n, latent_dim)."""
+        return generate.encode(self.program, self._rows(X).batches(ROWS_AT_ONCE)).numpy()
+
+    def reconstruct(self, X: ArrayLike) -> Array:
+        """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
+        return generate.reconstruct(self.program, self._rows(X).batches(ROWS_AT_ONCE)).mean.numpy()
+
+    def sample(self, n: int = 1, *, seed: int = 0) -> Array:
+        """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
+        return generate.sample(self.program, n, seed=seed).x.numpy()
+
+    def score_samples(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
+        """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
+
+        Args:
+            X: (n, \\*event_shape).
+            particles: draws of z for each row; the bound is tight as they grow.
+            seed: of the draws.
+        """
+        batches = self._rows(X).batches(ROWS_AT_ONCE)
+        return evaluate(self.program, batches, particles=particles, seed=seed).log_likelihood.numpy()
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """The mean of :meth:`score_samples`, in nats per row."""
+        return float(self.score_samples(X).mean())
+
+    def save(self, path: str | Path) -> None:
+        """Write the run folder that the command line writes too.
+
+        Raises:
+            RunError: the folder exists.
+        """
+        self.run_.save(Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, checkpoint: Checkpoint = "best", verbose: bool = True) -> Self:
+        """The VAE of a run folder, from Python or from the command line."""
+        run = Run.load(Path(path), checkpoint)
+        entries = run.config.model_dump()
+        train = {name: entries["train"].pop(name) for name in ("epochs", "batch_size", "lr")}
+        vae = cls(**{**entries, **train}, verbose=verbose)
+        vae.run_ = run
+        return vae
+
+    @property
+    def program(self) -> SingleLayer:
+        """The Pyro program: ``program.model`` and ``program.guide`` work with any Pyro inference."""
+        return self.run_.program
+
+    @property
+    def history(self) -> list[Any]:
+        """Metrics of every epoch: ELBO, reconstruction and KL in nats per datum."""
+        return self.run_.history
+
+    def _layer(self) -> dict[str, Any]:
+        """The arguments as a layer of the configuration."""
+        own = ("seed", "latent_dim", "objective", "epochs", "batch_size", "lr")
+        settings = {name: getattr(self, name) for name in own}
+        selections = {family: _selection(getattr(self, family)) for family in component.FAMILIES}
+        train = {name: settings.pop(name) for name in ("epochs", "batch_size", "lr")}
+        return {
+            **settings,
+            **selections,
+            "data": {"test": 0.0, **(self.data or {}), "source": PYTHON_ARRAY},
+            "train": {**train, **(self.train or {})},
+        }
+
+    def _dataset(self, options: Any, X: ArrayLike, y: Any) -> Dataset:
+        return from_arrays(X, y, name="X", **cutting(options))
+
+    def _rows(self, X: ArrayLike) -> Split:
+        """The rows of X as evaluation takes them: divided as in training, and binarised once if at all."""
+        options = self.run_.config.data
+        dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)
+        if dataset.event_shape != tuple(self.program.event_shape):
+            raise DataError(
+                f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
+                f"{tuple(self.program.event_shape)}."
+            )
+        return prepare(dataset, options, self.program.likelihood, evaluating=True).dataset.train
+
+    def _train(self, run: Run) -> None:
+        assert run.prepared is not None
+        self.run_ = run
+        epochs, steps = run.config.train.epochs, run.steps_per_epoch
+        console = Console(stderr=True, quiet=not self.verbose)
+        for line in (run.prepared.dataset.describe(), *run.prepared.notes):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        with reporting(console, epochs * steps, len(run.history) * steps) as report:
+            for metrics in run.train(report.step):
+                report.say(epoch_line(metrics, epochs))
+
+
+def _selection(chosen: Any) -> Any:
+    """A component object as its name and options; names and tables as they are."""
+    if isinstance(chosen, Component):
+        return {"name": component.name_of(type(chosen)), **chosen.options}
+    return chosen
