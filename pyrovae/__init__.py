@@ -1,4 +1,4 @@
-"""Variational autoencoders as Pyro programs: priors, likelihoods and posteriors by name, and no loss to write."""
+"""Variational autoencoders as Pyro programs: priors, likelihoods, posteriors by name, no loss to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: parses what was typed, calls ``run``, prints; no maths, and no torch until it is needed."""
+"""The command line: parses what was typed, calls ``run``, prints; no maths, and no torch until needed."""
 
 from __future__ import annotations
 

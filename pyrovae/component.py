@@ -56,8 +56,7 @@ class Component:
         return self
 
 
-@cache
-def options(component: type) -> Mapping[str, Option]:
+def options(component: type[Component]) -> Mapping[str, Option]:
     """The options of a component, by name, as its constructor declares them."""
     hints = get_type_hints(component.__init__, include_extras=True)
     return {
@@ -68,7 +67,7 @@ def options(component: type) -> Mapping[str, Option]:
 
 
 def module_names(package: str) -> list[str]:
-    """The names that a package's files give to what they hold (``student_t.py``: ``student-t``); imports none."""
+    """The names of what a package's files hold (``student-t`` for ``student_t.py``), without an import."""
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     return sorted(
@@ -84,7 +83,7 @@ def names(family: str) -> list[str]:
 
 
 def name_of(component: type[Component]) -> str:
-    """The name of a component: its file's; the full path of a class that lives outside the family's folder."""
+    """The name of a component: its file's; the full path of a class from outside the family's folder."""
     package, _, module = component.__module__.rpartition(".")
     if package == FAMILIES[component.family]:
         return module.replace("_", "-")

@@ -58,7 +58,7 @@ class Data(Section):
     binarize: Annotated[
         Literal["auto", "none", "dynamic", "static", "threshold"],
         Field(
-            description="grey values in [0, 1] to binary ones: drawn anew for every training batch and once for "
+            description="grey values in [0, 1] to binary ones: drawn anew for every training batch, once for "
             "validation and test (dynamic), all drawn once (static), x > 1/2 (threshold), dynamic where the "
             "likelihood is binary (auto)"
         ),
@@ -222,7 +222,7 @@ def dump(config: Config) -> str:
 def schema(member: type[component.Component]) -> type[Selection]:
     """The table that selects a component: its name and its options, as its constructor declares them."""
     name = component.name_of(member)
-    choices = Literal[tuple(component.names(member.family))]  # type: ignore[misc]
+    choices: Any = Literal[tuple(component.names(member.family))]
     named = Annotated[choices, Field(description=f"which {member.family}")]
     fields: dict[str, Any] = {key: tuple(option) for key, option in component.options(member).items()}
     return create_model(member.__name__, __base__=Selection, name=(named, name), **fields)
@@ -294,7 +294,7 @@ def _merge(raw: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Pydantic's errors, one for each place, in our words."""
-    problems = {}
+    problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         place, field, known = _locate(detail["loc"], model)
         if detail["type"] == "extra_forbidden":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -26,7 +26,7 @@ class Draws(NamedTuple):
     mean: Tensor
     """The expected datum E[x|z], (n, \\*event_shape)."""
     z: Tensor
-    """The codes that the data were drawn from, (n, code size); several latent variables stand side by side."""
+    """The codes that the data were drawn from, (n, code size); several latent variables side by side."""
 
 
 def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
@@ -109,7 +109,7 @@ def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
         first += len(x)
 
 
-def _expectation(site: dict) -> Tensor:
+def _expectation(site: Mapping[str, Any]) -> Tensor:
     """The mean of a latent site, (n, \\*event_shape): exact, or else over its draws."""
     try:
         return site["fn"].mean[0]
@@ -124,7 +124,7 @@ def _draws(trace: poutine.Trace) -> Draws:
     return Draws(observed["value"], observed["fn"].mean, _flat(codes))
 
 
-def _sites(trace: poutine.Trace) -> list[dict]:
+def _sites(trace: poutine.Trace) -> list[Any]:
     trace = prune_subsample_sites(trace)
     return [trace.nodes[name] for name in trace.stochastic_nodes]
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
-STYLE: Mapping[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "figure.titlesize": 10,
@@ -50,7 +50,7 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
         name: _tiled(values, limits) if _are_pictures(values) else None for name, values in arrays.items()
     }
     widths = [1.0 if tile is None else tile.shape[1] / tile.shape[0] for tile in tiles.values()]
-    with matplotlib.rc_context(dict(STYLE)):
+    with matplotlib.rc_context(STYLE):
         size = (PANEL_INCHES * sum(widths) + 0.1 * len(widths), PANEL_INCHES + 0.3 + 0.3 * bool(title))
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.04))
         axes = figure.subplots(1, len(arrays), squeeze=False, width_ratios=widths)[0]
@@ -64,7 +64,7 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure to a file, in the format that its name ends in."""
-    with matplotlib.rc_context(dict(STYLE)):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(path)
 
 

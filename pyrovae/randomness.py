@@ -1,4 +1,4 @@
-"""All randomness: seeds, and noise that belongs to one datum; knows no model. Global generators stay as found."""
+"""All randomness: seeds, and noise that belongs to one datum; knows no model, changes no global generator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mix(*key: int | str) -> int:
 
 @contextmanager
 def seeded(*key: int | str) -> Iterator[None]:
-    """Draws inside are a function of the key; outside, the global generator goes on as if nothing happened."""
+    """Draws inside are a function of the key; outside, the global generator goes on as before."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(mix(*key))
         yield

@@ -90,7 +90,7 @@ class Prepared:
 
     dataset: Dataset
     is_likelihood: bool = True
-    """False where the likelihood's formula is evaluated outside its support: no density, but a cross-entropy."""
+    """False where the likelihood is evaluated outside its support: no density, but a cross-entropy."""
     notes: tuple[str, ...] = ()
     """What was done with the data, in sentences."""
 
@@ -142,7 +142,7 @@ def _misfit(prior: Any, posterior: Any) -> Problem:
     fitting = [
         name
         for name in component.names("posterior")
-        if supports.same(component.find("posterior", name).support, prior.support)
+        if supports.same(_support("posterior", name), prior.support)
     ]
     return Problem(
         "posterior.name",
@@ -152,13 +152,16 @@ def _misfit(prior: Any, posterior: Any) -> Problem:
     )
 
 
+def _support(family: str, name: str) -> Constraint:
+    """The set on which the values of a component live."""
+    return component.find(family, name).support  # type: ignore[attr-defined]
+
+
 def _outside(dataset: Dataset, likelihood: Likelihood) -> Problem:
     """What to say of data that a likelihood does not take."""
     low, high = dataset.range()
     fitting = [
-        name
-        for name in component.names("likelihood")
-        if _within(dataset, component.find("likelihood", name).support)
+        name for name in component.names("likelihood") if _within(dataset, _support("likelihood", name))
     ]
     choices = [f"likelihood = {', '.join(fitting)}"] if fitting else []
     if supports.same(likelihood.support, constraints.boolean) and low >= 0:
@@ -332,7 +335,7 @@ class Run:
     def evaluate(
         self, batches: Iterable[Tensor], *, particles: int, seed: int = 0, is_likelihood: bool = True
     ) -> list[Quantity]:
-        """ELBO, its terms and log p(x): means over data, in nats per datum, with errors and bits per dimension."""
+        """ELBO, its terms and log p(x): means over data in nats per datum, errors, bits per dimension."""
         return summarise(
             evaluate(self.program, batches, particles=particles, seed=seed),
             cells=self.program.event_shape.numel(),
@@ -361,7 +364,9 @@ class Run:
         """
         facts = facts or self.facts
         if any(facts[name] != value for name, value in _facts(dataset).items()):
-            raise RunError(f"the training data have changed since the run was trained; now: {dataset.describe()}")
+            raise RunError(
+                f"the training data have changed since the run was trained; now: {dataset.describe()}"
+            )
 
     def _trainer(self) -> Trainer:
         if self.prepared is None:
@@ -393,7 +398,7 @@ class Run:
             self._write()
 
     def _write(self) -> None:
-        """Write the checkpoints; the state to resume from comes last, so that it is never ahead of the others."""
+        """Write the checkpoints, the state to resume from last: it is never ahead of the others."""
         assert self.folder is not None
         if not self.snapshots:
             return

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import pyro
 import torch
@@ -32,7 +32,7 @@ ROWS_AT_ONCE = 1000
 
 
 class Metrics(TypedDict):
-    """What one epoch gave, in nats per datum; training numbers are means over the epoch, while weights move."""
+    """What one epoch gave, in nats per datum; those of training are means over the epoch, as weights move."""
 
     epoch: int
     train_elbo: float
@@ -163,7 +163,7 @@ def best_epoch(history: Sequence[Metrics]) -> int:
 
 
 def steps(n: int, batch_size: int) -> int:
-    """How many batches n rows make; a single row left over joins the last one, as it could not be normalised."""
+    """How many batches n rows make; a single row left over, which cannot be normalised, joins the last."""
     full, left = divmod(n, batch_size)
     return max(1, full + (left > 1))
 
@@ -174,11 +174,13 @@ def _shuffled(n: int, batch_size: int) -> Sequence[Tensor]:
 
 
 def _check_finite(metrics: Metrics, program: nn.Module) -> None:
-    """Refuse an epoch that ended in a loss or in weights that are not finite, and say which term it was."""
-    terms = {
-        name.replace("_", " "): value for name, value in metrics.items() if name.startswith(("train", "val"))
-    }
-    broken = [f"the {name} is {value}" for name, value in terms.items() if not math.isfinite(value)]
+    """Refuse an epoch that ended in a loss or weights that are not finite, and say which term it was."""
+    numbers = cast(Mapping[str, float], metrics)
+    broken = [
+        f"the {name.replace('_', ' ')} is {value}"
+        for name, value in numbers.items()
+        if not math.isfinite(value)
+    ]
     broken += [
         f"the weights {name} are not finite"
         for name, value in program.state_dict().items()
@@ -188,6 +190,7 @@ def _check_finite(metrics: Metrics, program: nn.Module) -> None:
     broken.sort(key=lambda message: "reconstruction" not in message)
     if broken:
         raise TrainingError(
-            f"training stopped in epoch {metrics['epoch']}: {broken[0]}. The checkpoints of earlier epochs are kept. "
+            f"training stopped in epoch {metrics['epoch']}: {broken[0]}. "
+            "The checkpoints of earlier epochs are kept. "
             "A smaller train.lr, train.clip = 10, or data of a smaller range often help."
         )

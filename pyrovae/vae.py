@@ -31,8 +31,8 @@ class VAE(TransformerMixin, BaseEstimator):
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - KL\bigl(q(z|x)\,\|\,p(z)\bigr)
 
-    Every argument but ``verbose`` is an entry of the one configuration that TOML and the command line have too
-    (``pyrovae config`` prints it all). Components are names, tables of a name and options
+    Every argument but ``verbose`` is an entry of the one configuration that TOML and the command line have
+    too (``pyrovae config`` prints it all). Components are names, tables of a name and options
     (``{"name": "gaussian", "scale": 0.1}``), or objects, which are copied.
 
     Args:
@@ -96,8 +96,8 @@ class VAE(TransformerMixin, BaseEstimator):
         """Train on the rows of X, from fresh weights.
 
         Args:
-            X: (n, \\*event_shape), in the unit that the likelihood takes; never rescaled. Values in [0, 1] are
-                binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
+            X: (n, \\*event_shape), in the unit that the likelihood takes; never rescaled. Values in [0, 1]
+                are binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
             y: labels, which only ``data["exclude_labels"]`` looks at.
 
         Raises:

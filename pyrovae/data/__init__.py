@@ -56,7 +56,7 @@ def load(
         test: The fraction of the rows to test on, for a source without test rows of its own.
         limit: Keep at most this many training rows, chosen before test and validation rows are cut off.
         exclude_labels: Leave out the rows that have these labels, in every split.
-        divisor: What stored values are divided by, instead of the source's own 16 (digits), 255 (images) or 1.
+        divisor: What stored values are divided by; else the source's own 16 (digits), 255 (images) or 1.
         size: Height and width that the images of a folder are resized to.
         color: Whether the images of a folder keep their colours.
     """

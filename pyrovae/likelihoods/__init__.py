@@ -40,7 +40,7 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
         """p(x|z), with batch shape (...) and event shape :attr:`event_shape`.
 
         Args:
-            features: output of the decoder, (..., :attr:`features`, \\*:attr:`event_shape`), any real numbers.
+            features: output of the decoder, (..., :attr:`features`, \\*event_shape), any real numbers.
         """
 
     def calibrate(self, pairs: Iterable[tuple[TorchDistribution, Tensor]]) -> None:

@@ -79,7 +79,9 @@ class Gaussian(Likelihood):
     def _scale(self, unbounded: Tensor | None = None) -> Tensor:
         if self.fixed_scale is not None:
             return self.fixed_scale
-        return self.floor + softplus(self.unbounded_scale if unbounded is None else unbounded)
+        shared = self.unbounded_scale if unbounded is None else unbounded
+        assert shared is not None
+        return self.floor + softplus(shared)
 
     def calibrate(self, pairs: Iterable[tuple[dist.TorchDistribution, Tensor]]) -> None:
         """Set the scale to the root of the mean squared error over all cells of all pairs."""
@@ -87,4 +89,5 @@ class Gaussian(Likelihood):
         for given_code, x in pairs:
             squared_error += (given_code.mean - x).square().sum(dtype=torch.float64).item()
             cells += x.numel()
+        assert self.fixed_scale is not None
         self.fixed_scale.fill_(max(math.sqrt(squared_error / cells), self.floor))

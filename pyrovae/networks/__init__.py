@@ -1,4 +1,4 @@
-"""Networks: pairs of an encoder and a decoder; know shapes and counts of features, no distribution, no Pyro."""
+"""Networks: pairs of encoder and decoder; know shapes and counts of features, no distribution, no Pyro."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Shapes(NamedTuple):
 class Network(component.Component, nn.Module, family="network"):
     """An encoder and a decoder.
 
-    ``encoder`` maps data (..., \\*event_shape) to (..., posterior_features); ``decoder`` maps flat codes
-    (..., code_size) to (..., likelihood_features, \\*event_shape). Both take any number of leading dimensions.
+    ``encoder`` maps data (..., \\*event_shape) to (..., posterior_features), ``decoder`` flat codes
+    (..., code_size) to (..., likelihood_features, \\*event_shape). Both take any number of
+    leading dimensions.
 
     Args:
         shapes: what the network connects.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ class Conv(Network):
     Raises:
         ConfigError: a datum is no image.
 
-    Source: Dumoulin and Visin, *A guide to convolution arithmetic for deep learning*, 2016, relations 5 and 14.
+    Source: Dumoulin and Visin, *A guide to convolution arithmetic for deep learning*, 2016, section 4.
 
     Example:
         >>> network = Conv(Shapes(torch.Size([1, 28, 20]), 2, 4, 1))
@@ -59,7 +59,11 @@ class Conv(Network):
         normalization: Normalization = "none",
         dropout: Dropout = 0.0,
     ) -> None:
-        normalizations = {"none": _nothing, "batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
+        normalizations: dict[str, Callable[[int], nn.Module]] = {
+            "none": _nothing,
+            "batch": nn.BatchNorm2d,
+            "layer": partial(nn.GroupNorm, 1),
+        }
 
         def block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
             normalize = normalizations[normalization]

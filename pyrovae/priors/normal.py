@@ -27,6 +27,8 @@ class Normal(Prior):
     """
 
     support = constraints.real_vector
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(latent_dim)

@@ -1,4 +1,4 @@
-"""Programs: a Pyro model and guide on one module; know components by their forward alone, and no optimiser."""
+"""Programs: a Pyro model and guide on one module; know components by their forward, and no optimiser."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Program(nn.Module, ABC):
     def registered_guide(self) -> Callable[[Tensor], None]:
         """The guide for ``pyro.infer.SVI``: it registers this program's parameters with Pyro's store first.
 
-        Without it ``SVI`` finds no parameter and leaves the program untrained, without a word. The name in the
-        store is new at every call, so two programs cannot come to share weights through it.
+        Without it ``SVI`` finds no parameter and leaves the program untrained, without a word. The name in
+        the store is new at every call, so two programs cannot come to share weights through it.
 
         Example:
             >>> SVI(program.model, program.registered_guide(), Adam({"lr": 1e-3}), Trace_ELBO()).step(x) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pyro
 from pyro import poutine
@@ -62,7 +63,7 @@ class SingleLayer(Program):
         if self.likelihood.calibrates:
             self.likelihood.calibrate((self._given_code(x), x) for x in batches)
 
-    def _given_code(self, x: Tensor) -> TorchDistribution:
+    def _given_code(self, x: Tensor) -> Any:
         """p(x|z) under a draw z ~ q(z|x)."""
         codes = poutine.trace(self.guide).get_trace(x)
         return poutine.trace(poutine.replay(self.model, codes)).get_trace(x).nodes["x"]["fn"]
