@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyrovae.component import FAMILIES, find, module_names, names
+from pyrovae.component import FAMILIES, find, module_names, names, support_of
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
 
 if TYPE_CHECKING:
@@ -237,8 +237,7 @@ def components() -> None:
     for family in FAMILIES:
         typer.secho(family, bold=True)
         for name in names(family):
-            member = find(family, name)
-            support = getattr(member, "support", None)
+            member, support = find(family, name), support_of(family, name)
             values = f" Values: {in_words(support)}." if support is not None else ""
             typer.echo(f"  {name:<14} {(member.__doc__ or '').splitlines()[0]}{values}")
             for option, field in schema(member).model_fields.items():

@@ -109,6 +109,11 @@ def find(family: str, name: str) -> type[Component]:
     return members[0]
 
 
+def support_of(family: str, name: str) -> Any:
+    """The set on which the values of a component live, a constraint of torch; ``None`` where it has none."""
+    return getattr(find(family, name), "support", None)
+
+
 def find_class(family: str, class_name: str) -> type[Component]:
     """The member whose class has that name, so that a family's package offers its classes as attributes."""
     for name in names(family):

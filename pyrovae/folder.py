@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -110,7 +111,12 @@ class Folder:
     def read_state(self) -> Snapshot | None:
         """What training goes on from; ``None`` where no epoch was finished."""
         file = self.path / "checkpoints" / "resume.pt"
-        return Snapshot(**torch.load(file, weights_only=True)) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            return Snapshot(**torch.load(file, weights_only=True))
+        except (UnpicklingError, RuntimeError, EOFError, TypeError):
+            raise RunError(f"{file} is damaged, or no file that pyrovae wrote") from None
 
     def _weights(self, name: Checkpoint) -> Path:
         return self.path / "checkpoints" / f"{name}.safetensors"

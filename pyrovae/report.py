@@ -59,8 +59,8 @@ def stepping(batches: Iterable[Tensor], report: Report) -> Iterator[Tensor]:
 
 def epoch_line(metrics: Any, epochs: int) -> str:
     """The numbers of an epoch in one line."""
-    validation = f"  validation ELBO {metrics['validation_elbo']:.2f}" if "validation_elbo" in metrics else ""
+    validation = f", validation {metrics['validation_elbo']:.2f}" if "validation_elbo" in metrics else ""
     return (
-        f"epoch {metrics['epoch']}/{epochs}  train ELBO {metrics['train_elbo']:.2f}{validation}  "
-        f"KL {metrics['train_kl']:.2f} nats  {metrics['examples_per_second']:,.0f} examples/s"
+        f"epoch {metrics['epoch']}/{epochs}: ELBO {metrics['train_elbo']:.2f}{validation}, "
+        f"KL {metrics['train_kl']:.2f} nats, {metrics['examples_per_second']:,.0f}/s"
     )

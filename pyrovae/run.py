@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Size, Tensor
-from torch.distributions import constraints
-from torch.distributions.constraints import Constraint
 
 from pyrovae import component, data, generate, supports
 from pyrovae.component import Component
@@ -21,12 +18,12 @@ from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError, Problem, RunError
 from pyrovae.evaluate import Quantity, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
-from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
+from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.randomness import seeded
-from pyrovae.train import ROWS_AT_ONCE, Metrics, Snapshot, Trainer, best_epoch, steps
+from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, steps
 
 PYTHON_ARRAY = "array-from-python"
 """The source of a run whose data came as an array and are kept nowhere."""
@@ -84,94 +81,18 @@ def cutting(options: Data) -> dict[str, Any]:
     return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Data as a likelihood takes them."""
-
-    dataset: Dataset
-    is_likelihood: bool = True
-    """False where the likelihood is evaluated outside its support: no density, but a cross-entropy."""
-    notes: tuple[str, ...] = ()
-    """What was done with the data, in sentences."""
-
-
-def prepare(dataset: Dataset, options: Data, likelihood: Likelihood, *, evaluating: bool = False) -> Prepared:
-    """Binarise as configured, and refuse data outside the likelihood's support.
-
-    Args:
-        dataset: as stored.
-        options: of the run.
-        likelihood: of the run.
-        evaluating: whether training rows too are drawn only once, as validation and test rows are.
-
-    Raises:
-        ConfigError: naming the data's range, the support, and the choices that fit.
-    """
-    mode = options.binarize
-    if mode == "auto":
-        needs_bits = supports.same(likelihood.support, constraints.boolean)
-        mode = "dynamic" if needs_bits and _is_grey(dataset) else "none"
-    if mode != "none" and not dataset.is_binary():
-        dataset = dataset.binarized("static" if evaluating and mode == "dynamic" else mode)
-        return Prepared(dataset, notes=(f"grey values are binarised ({mode})",))
-    if _within(dataset, likelihood.support):
-        return Prepared(dataset)
-    tolerated = likelihood.tolerated if options.binarize == "none" else None
-    if tolerated is None or not _within(dataset, tolerated):
-        raise ConfigError([_outside(dataset, likelihood)])
-    name = component.name_of(type(likelihood))
-    note = f"{name} on grey values is no likelihood: what is maximised bounds minus a cross-entropy"
-    return Prepared(dataset, is_likelihood=False, notes=(note,))
-
-
-def _within(dataset: Dataset, support: Constraint) -> bool:
-    return all(
-        supports.contains(support, rows)
-        for split in dataset.splits.values()
-        for rows in split.batches(ROWS_AT_ONCE)
-    )
-
-
-def _is_grey(dataset: Dataset) -> bool:
-    low, high = dataset.range()
-    return low >= 0 and high <= 1 and not dataset.is_binary()
-
-
 def _misfit(prior: Any, posterior: Any) -> Problem:
     """What to say of a posterior on another set than the prior."""
     fitting = [
         name
         for name in component.names("posterior")
-        if supports.same(_support("posterior", name), prior.support)
+        if supports.same(component.support_of("posterior", name), prior.support)
     ]
     return Problem(
         "posterior.name",
         f"{component.name_of(type(posterior))!r} lives on {supports.in_words(posterior.support)}, the prior "
         f"{component.name_of(type(prior))!r} on {supports.in_words(prior.support)}; "
         f"posteriors that fit: {', '.join(fitting) or 'none'}",
-    )
-
-
-def _support(family: str, name: str) -> Constraint:
-    """The set on which the values of a component live."""
-    return component.find(family, name).support  # type: ignore[attr-defined]
-
-
-def _outside(dataset: Dataset, likelihood: Likelihood) -> Problem:
-    """What to say of data that a likelihood does not take."""
-    low, high = dataset.range()
-    fitting = [
-        name for name in component.names("likelihood") if _within(dataset, _support("likelihood", name))
-    ]
-    choices = [f"likelihood = {', '.join(fitting)}"] if fitting else []
-    if supports.same(likelihood.support, constraints.boolean) and low >= 0:
-        choices.append(
-            f"data.divisor = {high:g} with data.binarize = auto" if high > 1 else "data.binarize = auto"
-        )
-    return Problem(
-        "likelihood.name",
-        f"{component.name_of(type(likelihood))!r} takes values in {supports.in_words(likelihood.support)}; "
-        f"{dataset.name} has values from {low:g} to {high:g}. What fits: {'; '.join(choices) or 'nothing'}",
     )
 
 
@@ -247,7 +168,10 @@ class Run:
         config = folder.config()
         weights, facts = folder.read_weights(checkpoint)
         program = build(config, Size(json.loads(facts["event_shape"])))
-        program.load_state_dict(weights)
+        try:
+            program.load_state_dict(weights)
+        except RuntimeError:
+            raise RunError(f"the weights in {path} do not fit its config.toml") from None
         run = cls(config, program, facts, folder)
         run.history = folder.history()
         return run
@@ -274,6 +198,8 @@ class Run:
             run.check(dataset, facts)
             run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
             run.history = folder.history()[: state.epoch]
+            if config.train.epochs < state.epoch:
+                raise RunError(f"{path} has {state.epoch} epochs already, more than {config.train.epochs}")
         folder.write_config(config)
         folder.write_history(run.history)
         return run
@@ -403,7 +329,7 @@ class Run:
         if not self.snapshots:
             return
         last, best = self.snapshots["last"], self.snapshots["best"]
-        if best.epoch in (last.epoch, 0) or not self.folder.has("best"):
+        if best.epoch == last.epoch or not self.folder.has("best"):
             self.folder.write_weights("best", best, self.facts)
         self.folder.write_weights("last", last, self.facts)
         self.folder.write_state(last)
@@ -415,10 +341,11 @@ class Run:
             return
         from pyrovae import plots  # matplotlib takes a second to import, and only pictures need it
 
-        dataset = self.prepared.dataset
-        rows = (dataset.validation if len(dataset.validation) else dataset.train).rows(slice(PICTURED))
-        samples = generate.sample(self.program, PICTURED, seed=self.config.seed)
-        restored = generate.reconstruct(self.program, [rows], seed=self.config.seed)
+        dataset, seed = self.prepared.dataset, self.config.seed
+        with seeded(seed, "picture"):
+            rows = (dataset.validation if len(dataset.validation) else dataset.train).rows(slice(PICTURED))
+        samples = generate.sample(self.program, PICTURED, seed=seed)
+        restored = generate.reconstruct(self.program, [rows], seed=seed)
         figure = plots.panels(
             {
                 "E[x|z], codes from the prior": samples.mean,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Trainer:
         start = time.perf_counter()
         totals = torch.zeros(2, dtype=torch.float64)
         program.train()
-        with seeded(self.seed, "train", epoch), pyro.validation_enabled(False):
+        with seeded(self.seed, "train", epoch), pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered NaN")  # said better at the end of the epoch
             for index in _shuffled(len(self.train), self.batch_size):
                 totals += self.engine.step(self.train.rows(index), lr)
                 on_batch()

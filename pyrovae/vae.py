@@ -18,9 +18,10 @@ from pyrovae.data import Dataset, Split, from_arrays
 from pyrovae.errors import DataError, RunError
 from pyrovae.evaluate import evaluate
 from pyrovae.folder import Checkpoint
+from pyrovae.preparation import prepare
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.report import epoch_line, reporting
-from pyrovae.run import PYTHON_ARRAY, Run, cutting, prepare
+from pyrovae.run import PYTHON_ARRAY, Run, cutting
 
 Array = NDArray[np.float32]
 ROWS_AT_ONCE = 100
