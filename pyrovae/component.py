@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
+from weakref import WeakValueDictionary
 
 FAMILIES: Mapping[str, str] = {
     "prior": "pyrovae.priors",
@@ -16,6 +16,10 @@ FAMILIES: Mapping[str, str] = {
     "posterior": "pyrovae.posteriors",
     "network": "pyrovae.networks",
 }
+
+
+_IMPORTED: WeakValueDictionary[str, type[Component]] = WeakValueDictionary()
+"""Components by module and class, the user's own among them, for as long as they are imported."""
 
 
 class Option(NamedTuple):
@@ -40,6 +44,7 @@ class Component:
         super().__init_subclass__(**kwargs)
         if family is not None:
             cls.family = family
+        _IMPORTED[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -83,16 +88,20 @@ def names(family: str) -> list[str]:
 
 
 def name_of(component: type[Component]) -> str:
-    """The name of a component: its file's; the full path of a class from outside the family's folder."""
+    """The name of a component: its file's; ``module:Class`` for one from outside the family's folder."""
     package, _, module = component.__module__.rpartition(".")
     if package == FAMILIES[component.family]:
         return module.replace("_", "-")
     return f"{component.__module__}:{component.__qualname__}"
 
 
-@cache
 def find(family: str, name: str) -> type[Component]:
-    """The component of that name; ``LookupError`` where the family has none."""
+    """The component of that name; ``LookupError`` where the family has none.
+
+    A class of the user's own is found as ``module:Class``, while its module is imported.
+    """
+    if name in _IMPORTED and _IMPORTED[name].family == family:
+        return _IMPORTED[name]
     if name not in names(family):
         raise LookupError(f"no {family} is named {name!r}")
     module = import_module(f"{FAMILIES[family]}.{name.replace('-', '_')}")

@@ -222,7 +222,7 @@ def dump(config: Config) -> str:
 def schema(member: type[component.Component]) -> type[Selection]:
     """The table that selects a component: its name and its options, as its constructor declares them."""
     name = component.name_of(member)
-    choices: Any = Literal[tuple(component.names(member.family))]
+    choices: Any = Literal[tuple(dict.fromkeys([*component.names(member.family), name]))]
     named = Annotated[choices, Field(description=f"which {member.family}")]
     fields: dict[str, Any] = {key: tuple(option) for key, option in component.options(member).items()}
     return create_model(member.__name__, __base__=Selection, name=(named, name), **fields)
@@ -273,7 +273,9 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
         try:
             selection: Any = schema(component.find(family, str(name)))
         except LookupError:
-            problems.append(Problem(f"{family}.name", unknown(str(name), component.names(family))))
+            own = f"{name!r} is a class of your own: import its module in Python, and load the run there"
+            message = own if ":" in str(name) else unknown(str(name), component.names(family))
+            problems.append(Problem(f"{family}.name", message))
             selection = Any
         schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
     return create_model("Config", __base__=Config, **schemas)
@@ -338,7 +340,7 @@ def _item(annotation: Any) -> Any:
 def _dump_line(key: str, value: Any, field: FieldInfo) -> str:
     setting = f"# {key} =" if value is None else f"{key} = {literal(value)}"
     allowed = describe(field)
-    comment = f"# {field.description}" + ("" if allowed == "text" else f" ({allowed})")
+    comment = " ".join(filter(None, ["#", field.description, "" if allowed == "text" else f"({allowed})"]))
     line = f"{setting:<28}  {comment}"
     return line if len(line) <= LONGEST_LINE else f"{comment}\n{setting}"
 
