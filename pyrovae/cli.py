@@ -311,11 +311,8 @@ def _train(run: Run, console: Console) -> None:
             for metrics in run.train(report.step):
                 report.say(epoch_line(metrics, epochs))
     except KeyboardInterrupt:
-        done = len(run.history)
-        _say(
-            console,
-            f"interrupted: {done} of {epochs} epochs are saved; go on with: pyrovae train --resume {path}",
-        )
+        saved = f"{run.saved_epochs} of {epochs} epochs are saved"
+        _say(console, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
         raise typer.Exit(130) from None
     _print_history(run, path)
 

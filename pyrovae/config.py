@@ -25,7 +25,7 @@ DEFAULT_COMPONENTS = {"prior": "normal", "likelihood": "bernoulli", "posterior":
 class Section(BaseModel):
     """A table of the configuration: nothing unknown, nothing coerced, nothing changed later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Selection(Section):
@@ -130,7 +130,7 @@ SHORTHAND = {**dict.fromkeys((*DEFAULT_COMPONENTS, "objective"), "name"), "data"
 def resolve(*layers: Mapping[str, Any]) -> Config:
     """The complete configuration from partial ones, later ones first in force.
 
-    A layer that names another component drops the options of the one that it replaces.
+    A layer that names another component also replaces the options that came with the earlier name.
 
     Args:
         layers: nested tables as TOML has them; a string stands for a section's name (``prior = "normal"``).
@@ -142,9 +142,7 @@ def resolve(*layers: Mapping[str, Any]) -> Config:
         >>> resolve({"prior": "normal"}, {"train": {"epochs": 3}}).train.epochs
         3
     """
-    raw: dict[str, Any] = {family: {"name": name} for family, name in DEFAULT_COMPONENTS.items()}
-    for layer in layers:
-        _merge(raw, layer)
+    raw = _merged([DEFAULT_COMPONENTS, *layers])
     problems: list[Problem] = []
     model = _schema(raw, problems)
     try:
@@ -192,9 +190,10 @@ def parse_assignment(text: str) -> dict[str, Any]:
             [Problem("--set", f"{text!r} is no assignment; write for example --set train.lr=5e-4")]
         )
     try:
-        value = tomllib.loads(f"value = {literal}")["value"]
+        parsed = tomllib.loads(f"value = {literal}")
     except tomllib.TOMLDecodeError:
-        value = literal.strip()
+        parsed = {}
+    value: Any = parsed["value"] if len(parsed) == 1 else literal.strip()
     for key in reversed(keys):
         value = {key: value}
     return value
@@ -246,22 +245,24 @@ def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return ", ".join(map(str, arguments))
     if origin is not None:
-        length = next((f" of {part.max_length}" for part in constraints if hasattr(part, "max_length")), "")
-        return f"a list{length}, each {describe(arguments[0])}"
-    words = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
-    bounds = [
-        f"{sign} {getattr(part, key):g}"
+        return f"a list{_bounds(_LENGTHS, constraints)}, each {describe(arguments[0])}"
+    return _WORDS.get(annotation, str(annotation)) + _bounds(_SIGNS, constraints)
+
+
+def _bounds(words: Mapping[str, str], constraints: Sequence[Any]) -> str:
+    found = [
+        f" {word} {getattr(part, bound):g}"
         for part in constraints
-        for key, sign in _BOUNDS.items()
-        if hasattr(part, key)
+        for bound, word in words.items()
+        if hasattr(part, bound)
     ]
-    return " ".join(
-        [words.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]
-    ).strip()
+    return " and".join(found)
 
 
 LONGEST_LINE = 120
-_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_LENGTHS = {"min_length": "of at least", "max_length": "of at most"}
 
 
 def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
@@ -273,25 +274,34 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
         try:
             selection: Any = schema(component.find(family, str(name)))
         except LookupError:
-            own = f"{name!r} is a class of your own: import its module in Python, and load the run there"
-            message = own if ":" in str(name) else unknown(str(name), component.names(family))
-            problems.append(Problem(f"{family}.name", message))
+            problems.append(Problem(f"{family}.name", _unknown_component(family, name)))
             selection = Any
         schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
     return create_model("Config", __base__=Config, **schemas)
 
 
-def _merge(raw: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for key, value in layer.items():
-        if isinstance(value, str) and key in SHORTHAND:
-            value = {SHORTHAND[key]: value}
-        below = raw.get(key)
-        if not isinstance(value, Mapping) or not isinstance(below, dict):
-            raw[key] = dict(value) if isinstance(value, Mapping) else value
-        elif key in DEFAULT_COMPONENTS and value.get("name", below.get("name")) != below.get("name"):
-            raw[key] = dict(value)
-        else:
-            raw[key] = {**below, **value}
+def _unknown_component(family: str, name: Any) -> str:
+    if isinstance(name, str) and ":" in name:
+        return f"{name!r} is a class of your own: import its module in Python, and load the run there"
+    return unknown(str(name), component.names(family))
+
+
+def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All layers in one; what a layer says of a component that a later one replaces is left out."""
+    raw: dict[str, Any] = {}
+    for key in dict.fromkeys(key for layer in layers for key in layer):
+        values = [_longhand(key, layer[key]) for layer in layers if key in layer]
+        tables = [value for value in values if isinstance(value, Mapping)]
+        if key in DEFAULT_COMPONENTS:
+            name = [table["name"] for table in tables if "name" in table][-1]
+            tables = [table for table in tables if table.get("name", name) == name]
+        merged = {option: value for table in tables for option, value in table.items()}
+        raw[key] = merged if isinstance(values[-1], Mapping) else values[-1]
+    return raw
+
+
+def _longhand(key: str, value: Any) -> Any:
+    return {SHORTHAND[key]: value} if isinstance(value, str) and key in SHORTHAND else value
 
 
 def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,16 +62,21 @@ class Folder:
     def figures(self) -> Path:
         return self.path / "figures"
 
-    def config(self) -> Config:
-        return resolve(read(self.path / "config.toml"))
+    def config(self, changes: Mapping[str, Any] | None = None) -> Config:
+        """The configuration, with changes to it if any."""
+        return resolve(read(self.path / "config.toml"), changes or {})
 
     def write_config(self, config: Config) -> None:
         (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
 
     def history(self) -> list[Metrics]:
-        """The metrics of all epochs that were finished."""
+        """The metrics of all epochs that were finished; a line that was cut off is not one of them."""
         file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunError(f"{file} is damaged: {error}") from None
 
     def write_history(self, history: list[Metrics]) -> None:
         with _replacing(self.path / "metrics.jsonl") as file:
@@ -95,9 +99,15 @@ class Folder:
             raise RunError(f"{self.path} has no checkpoint: no epoch was finished")
         try:
             with safe_open(file, "pt") as opened:
-                return load_file(file), opened.metadata()
+                facts = opened.metadata() or {}
+            weights = load_file(file)
         except SafetensorError as error:
             raise RunError(f"{file} is damaged: {error}") from None
+        if not {"epoch", "event_shape", "data"} <= facts.keys():
+            raise RunError(
+                f"{file} is no checkpoint that pyrovae wrote: it does not tell what it was trained on"
+            )
+        return weights, facts
 
     def has(self, name: Checkpoint) -> bool:
         """Whether there is such a checkpoint."""
@@ -115,7 +125,7 @@ class Folder:
             return None
         try:
             return Snapshot(**torch.load(file, weights_only=True))
-        except (UnpicklingError, RuntimeError, EOFError, TypeError):
+        except Exception:  # what torch raises on a file that is not its own has no common class
             raise RunError(f"{file} is damaged, or no file that pyrovae wrote") from None
 
     def _weights(self, name: Checkpoint) -> Path:

@@ -118,11 +118,16 @@ class _RowByRow(TorchDispatchMode):
 
     def _start(self, shape: Size) -> int | None:
         """Where the leading dimensions begin; ``None`` where they are folded into the first one."""
-        for start in range(len(shape) - len(self.leading) + 1):
-            if shape[start : start + len(self.leading)] == self.leading:
-                return start
-        if shape[0] % self.leading.numel() == 0:
+        starts = [
+            start
+            for start in range(len(shape) - len(self.leading) + 1)
+            if shape[start : start + len(self.leading)] == self.leading
+        ]
+        # Folded before anything that only looks like the data further right: as many categories as data, say.
+        if 0 not in starts and shape[0] % self.leading.numel() == 0:
             return None
+        if starts:
+            return starts[0]
         raise RuntimeError(
             f"no data dimension: noise of shape {tuple(shape)} for a batch {tuple(self.leading)}"
         )

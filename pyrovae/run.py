@@ -186,9 +186,7 @@ class Run:
             dataset: the data, where they came as an array.
         """
         folder = Folder.open(path)
-        config = folder.config()
-        if epochs is not None:
-            config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
+        config = folder.config({"train": {"epochs": epochs}} if epochs is not None else {})
         dataset = load_data(config.data) if dataset is None else dataset
         run = cls(config, build(config, Size(dataset.event_shape)), _facts(dataset), folder)
         run.prepared = prepare(dataset, config.data, run.program.likelihood)
@@ -225,6 +223,11 @@ class Run:
             self.use("best")
 
     @property
+    def saved_epochs(self) -> int:
+        """How many epochs are finished and kept."""
+        return self.snapshots["last"].epoch if self.snapshots else 0
+
+    @property
     def steps_per_epoch(self) -> int:
         """How many steps of training an epoch has."""
         assert self.prepared is not None
@@ -245,6 +248,8 @@ class Run:
             self.check(dataset)
         else:
             whole = {"source": source, "validation": 0.0, "test": 0.0, "limit": None, "exclude_labels": []}
+            if not Path(source).is_dir():
+                whole |= {"size": None, "color": False}
             dataset = load_data(self.config.data.model_copy(update=whole))
             split = "test" if len(dataset.test) else "train"
         if Size(dataset.event_shape) != self.program.event_shape:
@@ -278,9 +283,9 @@ class Run:
     def save(self, path: Path) -> None:
         """Write a run that was kept in memory to a new folder, which it is kept in from now on."""
         self.folder = Folder.create(path, self.config)
-        for metrics in self.history:
-            self.folder.append(metrics)
-        self._write()
+        self.folder.write_history(self.history)
+        if self.snapshots:
+            self._write(self.folder, self.snapshots)
 
     def check(self, dataset: Dataset, facts: Mapping[str, str] | None = None) -> None:
         """Refuse data that are not those which the run was trained on: their test rows may have been seen.
@@ -312,27 +317,28 @@ class Run:
             history=self.history,
         )
         if "last" in self.snapshots:
-            trainer.restore(self.snapshots["last"])
+            try:
+                trainer.restore(self.snapshots["last"])
+            except (RuntimeError, ValueError, KeyError):
+                raise RunError("the state to resume from does not fit the run's config.toml") from None
         return trainer
 
     def _keep(self, metrics: Metrics, snapshot: Snapshot) -> None:
-        self.snapshots["last"] = snapshot
+        kept = {**self.snapshots, "last": snapshot}
         if best_epoch(self.history) == metrics["epoch"]:
-            self.snapshots["best"] = snapshot
+            kept["best"] = snapshot
         if self.folder is not None:
             self.folder.append(metrics)
-            self._write()
+            self._write(self.folder, kept)
+        self.snapshots = kept
 
-    def _write(self) -> None:
+    def _write(self, folder: Folder, snapshots: Mapping[Checkpoint, Snapshot]) -> None:
         """Write the checkpoints, the state to resume from last: it is never ahead of the others."""
-        assert self.folder is not None
-        if not self.snapshots:
-            return
-        last, best = self.snapshots["last"], self.snapshots["best"]
-        if best.epoch == last.epoch or not self.folder.has("best"):
-            self.folder.write_weights("best", best, self.facts)
-        self.folder.write_weights("last", last, self.facts)
-        self.folder.write_state(last)
+        last, best = snapshots["last"], snapshots["best"]
+        if best.epoch == last.epoch or not folder.has("best"):
+            folder.write_weights("best", best, self.facts)
+        folder.write_weights("last", last, self.facts)
+        folder.write_state(last)
 
     def _picture(self, epoch: int, *, last: bool) -> None:
         """Save a grid of samples and reconstructions, for the epochs that the configuration chooses."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from pyrovae import component, generate
 from pyrovae.component import Component
@@ -127,10 +128,10 @@ class VAE(TransformerMixin, BaseEstimator):
         Raises:
             RunError: the VAE is not saved, or X are other rows.
         """
-        folder = self.run_.folder
+        folder = self.run.folder
         if folder is None:
             raise RunError("only a saved VAE can go on: call save(PATH) first")
-        dataset = self._dataset(self.run_.config.data, X, y)
+        dataset = self._dataset(self.run.config.data, X, y)
         self._train(Run.resume(folder.path, epochs=epochs, dataset=dataset))
         return self
 
@@ -167,7 +168,7 @@ class VAE(TransformerMixin, BaseEstimator):
         Raises:
             RunError: the folder exists.
         """
-        self.run_.save(Path(path))
+        self.run.save(Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, checkpoint: Checkpoint = "best", verbose: bool = True) -> Self:
@@ -180,19 +181,29 @@ class VAE(TransformerMixin, BaseEstimator):
         return vae
 
     @property
+    def run(self) -> Run:
+        """The trained run: configuration, history, folder.
+
+        Raises:
+            NotFittedError: before :meth:`fit`.
+        """
+        check_is_fitted(self, "run_")
+        return self.run_
+
+    @property
     def program(self) -> SingleLayer:
         """The Pyro program: ``program.model`` and ``program.guide`` work with any Pyro inference."""
-        return self.run_.program
+        return self.run.program
 
     @property
     def history(self) -> list[Any]:
         """Metrics of every epoch: ELBO, reconstruction and KL in nats per datum."""
-        return self.run_.history
+        return self.run.history
 
     def _layer(self) -> dict[str, Any]:
         """The arguments as a layer of the configuration."""
         own = ("seed", "latent_dim", "objective", "epochs", "batch_size", "lr")
-        settings = {name: getattr(self, name) for name in own}
+        settings = {name: _plain(getattr(self, name)) for name in own}
         selections = {family: _selection(getattr(self, family)) for family in component.FAMILIES}
         train = {name: settings.pop(name) for name in ("epochs", "batch_size", "lr")}
         return {
@@ -207,7 +218,7 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def _rows(self, X: ArrayLike) -> Split:
         """The rows of X as evaluation takes them: divided as in training, and binarised once if at all."""
-        options = self.run_.config.data
+        options = self.run.config.data
         dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)
         if dataset.event_shape != tuple(self.program.event_shape):
             raise DataError(
@@ -226,6 +237,11 @@ class VAE(TransformerMixin, BaseEstimator):
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step):
                 report.say(epoch_line(metrics, epochs))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers, as searches over parameters give them, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _selection(chosen: Any) -> Any:

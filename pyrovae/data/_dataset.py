@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae.errors import DataError
+from pyrovae.randomness import mix
 
 Labels: TypeAlias = NDArray[Any]
 Binarization: TypeAlias = Literal["dynamic", "static", "threshold"]
@@ -83,7 +84,7 @@ class Split:
 
         The bits of row i are a function of the seed, of i and of the row, not of how many rows there are.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(mix("binarized", seed))
         noise_shape = (self._chunk_rows, *self.event_shape)
 
         def draw(grey: Tensor) -> Tensor:
