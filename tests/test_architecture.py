@@ -117,7 +117,7 @@ ARROWS = {
     "evaluate": {"programs", "randomness"},
     "generate": {"programs", "randomness", "evaluate"},
     "train": {"data", "engine", "evaluate", "objectives", "programs", "randomness"},
-    "data": set(),
+    "data": {"randomness"},
 }
 
 

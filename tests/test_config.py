@@ -281,7 +281,7 @@ def test_an_unknown_component_is_told_with_the_known_ones_and_the_nearest(family
         ({"data": {"color": "yes"}}, "data.color", ["'yes'", "true or false"]),
         ({"data": {"color": 1}}, "data.color", ["1", "true or false"]),
         ({"data": {"source": 3}}, "data.source", ["3", "text"]),
-        ({"data": {"size": [8]}}, "data.size", ["[8]", "a list of 2", INTEGER]),
+        ({"data": {"size": [8]}}, "data.size", ["[8]", "a list of at least 2 and of at most 2", INTEGER]),
         ({"data": {"size": [8, 0]}}, "data.size[1]", ["0", INTEGER]),
         ({"data": {"exclude_labels": 3}}, "data.exclude_labels", ["3", "a list"]),
         ({"data": {"exclude_labels": [3, 1.5]}}, "data.exclude_labels[1]", ["1.5", "an integer, or text"]),
