@@ -200,7 +200,8 @@ def test_every_schedule_starts_at_the_learning_rate_and_never_rises(make: Build,
 
 
 def test_patience_stops_where_nothing_gets_better(make: Build) -> None:
-    trainer = train(make(), torch.randn(21, 6), lr=0.0, epochs=50, patience=3)
+    program = make(likelihood={"name": "gaussian", "scale": 1.0})
+    trainer = train(program, torch.randn(21, 6), lr=0.0, epochs=50, patience=3)
     list(trainer.run())
     assert len(trainer.history) == 1 + 3
     assert trainer.stopped_early

@@ -58,7 +58,7 @@ class Gaussian(Likelihood):
         scale: Annotated[
             Annotated[float, Field(gt=0)] | Literal["learned", "per-pixel", "optimal"],
             Field(description="standard deviation of a cell, in the unit of the data, or how it is found"),
-        ] = "learned",
+        ] = "optimal",
         floor: Annotated[
             float, Field(gt=0, description="smallest scale that can be learned, in the unit of the data")
         ] = 0.01,
