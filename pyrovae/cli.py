@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from pyrovae.config import Config
     from pyrovae.evaluate import Quantity
     from pyrovae.run import Run
 
@@ -82,7 +83,9 @@ Assignments = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.", show_default=False)]
 CheckpointOption = Annotated[Checkpoint, typer.Option("--checkpoint", help="Which weights of the run.")]
-SplitOption = Annotated[SplitName, typer.Option("--split", help="Which part of the data.")]
+SplitOption = Annotated[
+    SplitName | None, typer.Option("--split", help="Which part of the run's data.", show_default="test")
+]
 Source = Annotated[
     str | None,
     typer.Option(
@@ -117,7 +120,7 @@ def train(
     likelihood: Annotated[str | None, _component("likelihood", "p(x|z)")] = None,
     posterior: Annotated[str | None, _component("posterior", "q(z|x)")] = None,
     network: Annotated[str | None, _component("network", "Encoder and decoder")] = None,
-    objective: Annotated[str | None, typer.Option(metavar="NAME", help="elbo, mean-field-elbo.")] = None,
+    objective: Annotated[str | None, typer.Option(metavar="NAME", help="Which evidence lower bound.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Number of latent coordinates.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data, in all.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data in a step.")] = None,
@@ -128,7 +131,11 @@ def train(
         typer.Option(metavar="DIR", help="New folder for the run.", show_default="by date, under runs/"),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run; --epochs extends it.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run; --epochs extends it, and stretches a falling learning rate.",
+        ),
     ] = None,
 ) -> None:
     """Train a VAE; without options, on an embedded set of digits, in less than a minute.
@@ -136,20 +143,30 @@ def train(
     The configuration is made of defaults, then --config, then --set, then the other options.
     """
     flags = {
-        "data": _given(source=data, dir=data_dir),
-        **_given(prior=prior, likelihood=likelihood, posterior=posterior, network=network),
-        **_given(objective=objective, latent_dim=latent_dim, seed=seed),
-        "train": _given(epochs=epochs, batch_size=batch_size, lr=lr),
+        "--data": ("data.source", data),
+        "--data-dir": ("data.dir", data_dir),
+        "--prior": ("prior.name", prior),
+        "--likelihood": ("likelihood.name", likelihood),
+        "--posterior": ("posterior.name", posterior),
+        "--network": ("network.name", network),
+        "--objective": ("objective.name", objective),
+        "--latent-dim": ("latent_dim", latent_dim),
+        "--epochs": ("train.epochs", epochs),
+        "--batch-size": ("train.batch_size", batch_size),
+        "--lr": ("train.lr", lr),
+        "--seed": ("seed", seed),
     }
+    typed = {flag: setting for flag, setting in flags.items() if setting[1] is not None}
     if resume is not None:
-        _refuse_beside_resume(flags, config, assignments, run)
+        files = {"--config": config, "--set": assignments, "--run": run}
+        _refuse_beside_resume([*typed, *(flag for flag, value in files.items() if value)])
     from pyrovae.run import Run
 
     console = _console()
     if resume is not None:
         trained = Run.resume(resume, epochs=epochs)
     else:
-        resolved = _resolve(config, assignments, flags)
+        resolved = _resolve(config, assignments, typed.values())
         trained = Run.start(resolved, path=run or _new_path(resolved.data.source))
     _train(trained, console)
 
@@ -157,7 +174,7 @@ def train(
 @app.command(epilog="Example: pyrovae evaluate runs/my-run --split test --json")
 def evaluate(
     path: RunPath,
-    split: SplitOption = SplitName.test,
+    split: SplitOption = None,
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
@@ -172,13 +189,16 @@ def evaluate(
     from pyrovae.run import Run
 
     run = Run.load(path, checkpoint.value)
-    rows, is_likelihood = run.evaluation_rows(split.value, data)
+    rows, is_likelihood = run.evaluation_rows(split and split.value, data)
     with reporting(_console(), total=-(-len(rows) // batch_size)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
         quantities = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
     facts = {"run": str(path), "checkpoint": checkpoint.value, "epoch": int(run.facts["epoch"])}
-    facts |= {"data": data or run.config.data.source, "split": "given" if data else split.value}
+    facts |= {
+        "data": data or run.config.data.source,
+        "split": "given" if data else (split or SplitName.test).value,
+    }
     facts |= {"rows": len(rows), "particles": particles, "seed": seed}
     if as_json:
         _print_json(facts, quantities)
@@ -211,7 +231,7 @@ def sample(
 def reconstruct(
     path: RunPath,
     n: Annotated[int, typer.Option("-n", min=1, help="How many data.")] = 36,
-    split: SplitOption = SplitName.test,
+    split: SplitOption = None,
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     seed: Seed = 0,
@@ -222,10 +242,11 @@ def reconstruct(
     from pyrovae.run import Run
 
     run = Run.load(path, checkpoint.value)
-    rows = run.evaluation_rows(split.value, data)[0].rows(slice(n))
+    rows = run.evaluation_rows(split and split.value, data)[0].rows(slice(n))
     draws = draw(run.program, [rows], seed=seed)
     pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
-    _write(out or path / "reconstructions", pictured, f"{split.value} data", data=rows, **draws._asdict())
+    title = f"data of {data}" if data else f"{(split or SplitName.test).value} data"
+    _write(out or path / "reconstructions", pictured, title, data=rows, **draws._asdict())
 
 
 @app.command()
@@ -253,32 +274,23 @@ def config(config: ConfigFile = None, assignments: Assignments = None) -> None:
     """The complete configuration of a run as TOML, every line with its unit and its choices."""
     from pyrovae.config import dump
 
-    typer.echo(dump(_resolve(config, assignments, {})), nl=False)
+    typer.echo(dump(_resolve(config, assignments)), nl=False)
 
 
-def _given(**flags: Any) -> dict[str, Any]:
-    """The flags that were typed."""
-    return {name: value for name, value in flags.items() if value is not None}
+def _resolve(
+    file: Path | None, assignments: Sequence[str] | None, flags: Iterable[tuple[str, Any]] = ()
+) -> Config:
+    from pyrovae.config import layer, parse_assignment, read, resolve
+
+    files = [read(file)] if file is not None else []
+    return resolve(*files, *map(parse_assignment, assignments or []), *(layer(*flag) for flag in flags))
 
 
-def _resolve(file: Path | None, assignments: Sequence[str] | None, flags: dict[str, Any]) -> Any:
-    from pyrovae.config import parse_assignment, read, resolve
-
-    layers = [read(file)] if file is not None else []
-    return resolve(*layers, *map(parse_assignment, assignments or []), flags)
-
-
-def _refuse_beside_resume(
-    flags: dict[str, Any], config: Path | None, assignments: Sequence[str] | None, run: Path | None
-) -> None:
-    typed = [name for name, value in {"config": config, "set": assignments, "run": run}.items() if value]
-    for place, value in flags.items():
-        typed += [name for name in value if name != "epochs"] if isinstance(value, dict) else [place]
-    if typed:
-        options = ", ".join(f"--{name.replace('_', '-').replace('source', 'data')}" for name in typed)
-        raise ConfigError(
-            [Problem("--resume", f"goes on with the run's own configuration, without {options}")]
-        )
+def _refuse_beside_resume(flags: Sequence[str]) -> None:
+    others = [flag for flag in flags if flag != "--epochs"]
+    if others:
+        message = f"goes on with the run's own configuration, without {', '.join(others)}"
+        raise ConfigError([Problem("--resume", message)])
 
 
 def _new_path(source: str) -> Path:
@@ -325,14 +337,15 @@ def _print_history(run: Run, path: Path) -> None:
     """The table at the end of a training, and where the run is."""
     from pyrovae.train import best_epoch
 
-    table = _table("nats per datum", "epoch", "train ELBO", "validation ELBO", "reconstruction", "KL")
-    chosen = {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}
-    for name, epoch in chosen.items():
-        metrics = run.history[epoch - 1]
-        part = "validation" if "validation_elbo" in metrics else "train"
-        values = [metrics["train_elbo"], metrics.get("validation_elbo")]
-        values += [metrics[f"{part}_reconstruction"], metrics[f"{part}_kl"]]  # type: ignore[literal-required]
-        table.add_row(name, str(epoch), *("-" if value is None else f"{value:.2f}" for value in values))
+    part = "validation" if "validation_elbo" in run.history[-1] else "train"
+    terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
+    headings = [term.replace("_", " ").replace("elbo", "ELBO").replace("kl", "KL") for term in terms]
+    table = _table("nats per datum", "epoch", *headings)
+    for name, epoch in {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}.items():
+        metrics = dict(run.history[epoch - 1])
+        table.add_row(
+            name, str(epoch), *(f"{metrics[term]:.2f}" if term in metrics else "-" for term in terms)
+        )
     _print(table)
     typer.echo(path)
 
@@ -389,7 +402,8 @@ def _write(stem: Path, pictured: dict[str, Any], title: str, **arrays: Any) -> N
 
     from pyrovae import plots
 
-    archive, picture = stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.png")
+    name = stem.stem if stem.suffix in (".npz", ".png") else stem.name
+    archive, picture = stem.with_name(f"{name}.npz"), stem.with_name(f"{name}.png")
     try:
         np.savez_compressed(archive, **{name: array.numpy() for name, array in arrays.items()})
         plots.save(plots.panels(pictured, title=title), picture)

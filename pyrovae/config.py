@@ -50,7 +50,10 @@ class Data(Section):
 
     source: Annotated[
         str,
-        Field(description="digits, mnist or fashion-mnist; a .npy or .npz file; a folder of images"),
+        Field(
+            description=f"{', '.join(component.module_names('pyrovae.data'))}; "
+            "a .npy or .npz file; a folder of images"
+        ),
     ] = "digits"
     dir: Annotated[
         str | None, Field(description="folder of downloaded data sets; the platform's cache where not given")
@@ -75,7 +78,8 @@ class Data(Section):
         Field(ge=0, lt=1, description="share of all rows that is held out, where a source has no test set"),
     ] = 0.1
     limit: Annotated[
-        Annotated[int, Field(ge=1)] | None, Field(description="use at most this many rows, chosen at random")
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="use at most this many training rows, chosen at random"),
     ] = None
     exclude_labels: Annotated[list[int | str], Field(description="leave out all rows with these labels")] = []
     size: Annotated[
@@ -121,6 +125,10 @@ class Config(Section):
     objective: Annotated[Objective, Field(description="what is maximised")] = Objective()
     data: Annotated[Data, Field(description="what is learned from")] = Data()
     train: Annotated[Train, Field(description="how it is learned")] = Train()
+
+    def __reduce__(self) -> Any:
+        """Pickled as its values: the class is made anew for the components that they name."""
+        return resolve, (self.model_dump(),)
 
 
 SHORTHAND = {**dict.fromkeys((*DEFAULT_COMPONENTS, "objective"), "name"), "data": "source"}
@@ -169,7 +177,7 @@ def read(path: Path) -> dict[str, Any]:
         ConfigError: it is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with the mark that Windows puts first
     except OSError as error:
         raise DataError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -194,7 +202,12 @@ def parse_assignment(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         parsed = {}
     value: Any = parsed["value"] if len(parsed) == 1 else literal.strip()
-    for key in reversed(keys):
+    return layer(".".join(keys), value)
+
+
+def layer(place: str, value: Any) -> dict[str, Any]:
+    """The layer that sets one value: ``train.lr`` is the entry ``lr`` of the table ``train``."""
+    for key in reversed(place.split(".")):
         value = {key: value}
     return value
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pyrovae.programs import Program
 from pyrovae.randomness import DatumNoise
 
-PARTICLES_AT_ONCE = 100
+CELLS_AT_ONCE = 40_000
+"""How many cells of one datum's draws are in memory at a time, beside those of its batch."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,17 @@ def evaluate(
         seed: of the noise.
         particles: draws K of z for each datum.
 
+    Raises:
+        ValueError: particles is less than one.
+
     Source: Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, equation 8.
 
     Example:
         >>> evaluate(program, [x], particles=100).elbo.shape
         torch.Size([16])
     """
+    if particles < 1:
+        raise ValueError(f"particles must be at least 1, not {particles}")
     first, parts = 0, []
     with inspected(program):
         for x in batches:
@@ -152,9 +158,10 @@ def inspected(module: nn.Module) -> Iterator[None]:
 
 
 def _evaluate_batch(program: Program, x: Tensor, data: range, seed: int, particles: int) -> Estimates:
+    at_once = max(1, min(100, CELLS_AT_ONCE // program.event_shape.numel()))
     chunks = [
-        _log_terms(program, x, DatumNoise((seed, start), data), min(PARTICLES_AT_ONCE, particles - start))
-        for start in range(0, particles, PARTICLES_AT_ONCE)
+        _log_terms(program, x, DatumNoise((seed, start), data), min(at_once, particles - start))
+        for start in range(0, particles, at_once)
     ]
     reconstruction, minus_kl = (torch.cat(terms) for terms in zip(*chunks, strict=True))
     log_weights = reconstruction + minus_kl

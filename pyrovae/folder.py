@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,11 +44,20 @@ class Folder:
             ) from None
         except OSError as error:
             raise RunError(f"cannot make the folder {path}: {error.strerror}") from None
-        (path / "checkpoints").mkdir()
-        (path / "figures").mkdir()
         folder = cls(path)
+        (path / "figures").mkdir()
         folder.write_config(config)
         return folder
+
+    def copy(self, path: Path) -> Folder:
+        """The same run in another folder, which must not exist."""
+        try:
+            shutil.copytree(self.path, path)
+        except FileExistsError:
+            raise RunError(f"{path} exists: name another folder") from None
+        except OSError as error:
+            raise RunError(f"cannot copy the run to {path}: {error}") from None
+        return Folder(path)
 
     @classmethod
     def open(cls, path: Path) -> Folder:
@@ -58,33 +68,40 @@ class Folder:
             raise RunError(f"{path} is no run: it has no config.toml")
         return cls(path)
 
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
-
     def config(self, changes: Mapping[str, Any] | None = None) -> Config:
         """The configuration, with changes to it if any."""
         return resolve(read(self.path / "config.toml"), changes or {})
 
     def write_config(self, config: Config) -> None:
-        (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
+        with _replacing(self.path / "config.toml") as file:
+            file.write_text(dump(config), encoding="utf-8")
 
     def history(self) -> list[Metrics]:
         """The metrics of all epochs that were finished; a line that was cut off is not one of them."""
         file = self.path / "metrics.jsonl"
         lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
+            history = [json.loads(line) for line in lines]
+            if [metrics["epoch"] for metrics in history] != list(range(1, len(history) + 1)):
+                raise ValueError("its epochs are not 1, 2, ...")
+        except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{file} is damaged: {error}") from None
+        return history
 
     def write_history(self, history: list[Metrics]) -> None:
         with _replacing(self.path / "metrics.jsonl") as file:
             file.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
 
     def append(self, metrics: Metrics) -> None:
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with _writing(), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+
+    @contextmanager
+    def picture(self, epoch: int) -> Iterator[Path]:
+        """Where the picture of an epoch is written inside the block."""
+        with _writing():
+            (self.path / "figures").mkdir(exist_ok=True)
+            yield self.path / "figures" / f"epoch-{epoch:04d}.png"
 
     def write_weights(self, name: Checkpoint, snapshot: Snapshot, facts: Mapping[str, str]) -> None:
         """Save weights as safetensors, with the epoch and other facts as its metadata."""
@@ -96,7 +113,7 @@ class Folder:
         """The weights of a checkpoint, and the facts that were saved with them."""
         file = self._weights(name)
         if not file.exists():
-            raise RunError(f"{self.path} has no checkpoint: no epoch was finished")
+            raise RunError(f"{self.path} has no checkpoint {name!r}; {self._checkpoints()}")
         try:
             with safe_open(file, "pt") as opened:
                 facts = opened.metadata() or {}
@@ -128,6 +145,10 @@ class Folder:
         except Exception:  # what torch raises on a file that is not its own has no common class
             raise RunError(f"{file} is damaged, or no file that pyrovae wrote") from None
 
+    def _checkpoints(self) -> str:
+        found = [file.stem for file in sorted((self.path / "checkpoints").glob("*.safetensors"))]
+        return f"it has {' and '.join(found)}" if found else "no epoch was finished"
+
     def _weights(self, name: Checkpoint) -> Path:
         return self.path / "checkpoints" / f"{name}.safetensors"
 
@@ -136,5 +157,16 @@ class Folder:
 def _replacing(file: Path) -> Iterator[Path]:
     """A path to write to, which becomes the file when it is complete: no reader ever sees half of it."""
     part = file.with_name(f".{file.name}.part")
-    yield part
-    part.replace(file)
+    with _writing():
+        file.parent.mkdir(exist_ok=True)
+        yield part
+        part.replace(file)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Says in a sentence that a disk is full, or a folder not to be written to."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write the run: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pyro
@@ -15,7 +15,7 @@ from pyrovae.evaluate import inspected
 from pyrovae.programs import Program
 from pyrovae.randomness import DatumNoise
 
-AT_ONCE = 1000
+CELLS_AT_ONCE = 2**20
 
 
 class Draws(NamedTuple):
@@ -39,14 +39,20 @@ def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
         n: number of draws.
         seed: of the noise.
 
+    Raises:
+        ValueError: n is less than one.
+
     Example:
         >>> sample(program, 16).x.shape
         torch.Size([16, 1, 8, 8])
     """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
     parts = []
     with inspected(program):
-        for start in range(0, n, AT_ONCE):
-            data = range(start, min(n, start + AT_ONCE))
+        at_once = max(1, CELLS_AT_ONCE // program.event_shape.numel())
+        for start in range(0, n, at_once):
+            data = range(start, min(n, start + at_once))
             nothing = torch.empty(len(data), *program.event_shape)  # only its length counts: x is drawn anew
             with DatumNoise((seed, "sample"), data):
                 trace = poutine.trace(poutine.uncondition(program.model)).get_trace(nothing)
@@ -95,10 +101,7 @@ def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws:
     parts = []
     with inspected(program):
         for x, data in _numbered(batches):
-            particles = pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting)
-            with DatumNoise((seed, "encode"), data), particles:
-                trace = poutine.trace(program.guide).get_trace(x)
-            parts.append(_flat([_expectation(site) for site in _sites(trace)]))
+            parts.append(_expected_codes(program, x, DatumNoise((seed, "encode"), data), draws))
     return torch.cat(parts)
 
 
@@ -109,12 +112,17 @@ def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
         first += len(x)
 
 
-def _expectation(site: Mapping[str, Any]) -> Tensor:
-    """The mean of a latent site, (n, \\*event_shape): exact, or else over its draws."""
+def _expected_codes(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> Tensor:
+    """E_q[z], (n, code size): exact, or else the mean of draws."""
+
+    def latents(particles: int) -> list[Any]:
+        with noise, pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
+            return _sites(poutine.trace(program.guide).get_trace(x))
+
     try:
-        return site["fn"].mean[0]
+        return _flat([site["fn"].mean[0] for site in latents(1)])
     except NotImplementedError:
-        return site["value"].mean(0)
+        return _flat([site["value"].mean(0) for site in latents(draws)])
 
 
 def _draws(trace: poutine.Trace) -> Draws:

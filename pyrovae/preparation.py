@@ -13,8 +13,6 @@ from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.likelihoods import Likelihood
 
-ROWS_AT_ONCE = 1000
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -58,9 +56,7 @@ def prepare(dataset: Dataset, options: Data, likelihood: Likelihood, *, evaluati
 
 def _within(dataset: Dataset, support: Constraint) -> bool:
     return all(
-        supports.contains(support, rows)
-        for split in dataset.splits.values()
-        for rows in split.batches(ROWS_AT_ONCE)
+        supports.contains(support, rows) for split in dataset.splits.values() for rows in split.batches()
     )
 
 
@@ -79,8 +75,9 @@ def _outside(dataset: Dataset, likelihood: Likelihood) -> Problem:
     ]
     choices = [f"likelihood = {', '.join(fitting)}"] if fitting else []
     if supports.same(likelihood.support, constraints.boolean) and low >= 0:
+        divisor = 255 if 128 < high <= 255 else high
         choices.append(
-            f"data.divisor = {high:g} with data.binarize = auto" if high > 1 else "data.binarize = auto"
+            f"data.divisor = {divisor:g} with data.binarize = auto" if high > 1 else "data.binarize = auto"
         )
     return Problem(
         "likelihood.name",

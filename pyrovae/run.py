@@ -8,7 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 
 from pyrovae import component, data, generate, supports
 from pyrovae.component import Component
@@ -152,12 +152,7 @@ class Run:
             objects: components, by family, that are there already.
             path: the folder to keep the run in, which must not exist; ``None`` to keep it in memory.
         """
-        dataset = load_data(config.data) if dataset is None else dataset
-        program = build(config, Size(dataset.event_shape), objects)
-        run = cls(_anchored(config), program, _facts(dataset))
-        run.prepared = prepare(dataset, config.data, program.likelihood)
-        if config.train.patience is not None and not len(dataset.validation):
-            raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
+        run = cls._assembled(config, dataset, objects)
         run.folder = Folder.create(path, run.config) if path is not None else None
         return run
 
@@ -187,20 +182,40 @@ class Run:
         """
         folder = Folder.open(path)
         config = folder.config({"train": {"epochs": epochs}} if epochs is not None else {})
-        dataset = load_data(config.data) if dataset is None else dataset
-        run = cls(config, build(config, Size(dataset.event_shape)), _facts(dataset), folder)
-        run.prepared = prepare(dataset, config.data, run.program.likelihood)
-        state = folder.read_state()
+        history, state = folder.history(), folder.read_state()
+        if len(history) < (state.epoch if state else 0) or (state is None and folder.has("last")):
+            raise RunError(f"{path} cannot go on: its metrics.jsonl or its checkpoints/resume.pt is missing")
+        run = cls._assembled(config, dataset)
+        run.folder = folder
         if state is not None:
             weights, facts = folder.read_weights("best")
-            run.check(dataset, facts)
+            _check_unchanged(facts, run.facts)
             run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
-            run.history = folder.history()[: state.epoch]
+            run.history = history[: state.epoch]
             if config.train.epochs < state.epoch:
                 raise RunError(f"{path} has {state.epoch} epochs already, more than {config.train.epochs}")
-        folder.write_config(config)
+        folder.write_config(run.config)
         folder.write_history(run.history)
         return run
+
+    @classmethod
+    def _assembled(
+        cls, config: Config, dataset: Dataset | None, objects: Mapping[str, Component] | None = None
+    ) -> Run:
+        """A run with its program and its data, before the first epoch."""
+        dataset = load_data(config.data) if dataset is None else dataset
+        program = build(config, Size(dataset.event_shape), objects)
+        run = cls(_anchored(config), program, _facts(dataset))
+        run.prepared = prepare(dataset, config.data, program.likelihood)
+        if config.train.patience is not None and not len(dataset.validation):
+            raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
+        if min(config.train.batch_size, len(dataset.train)) == 1 and _normalises_batches(program):
+            raise ConfigError([Problem("train.batch_size", "batch normalisation needs 2 rows in a batch")])
+        return run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickled or copied run leaves its training data behind."""
+        return {**vars(self), "prepared": None}
 
     def train(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
         """Train for the epochs that are left; keeps and yields the metrics of each.
@@ -233,24 +248,24 @@ class Run:
         assert self.prepared is not None
         return steps(len(self.prepared.dataset.train), self.config.train.batch_size)
 
-    def evaluation_rows(self, split: str, source: str | None = None) -> tuple[Split, bool]:
+    def evaluation_rows(self, split: str | None = None, source: str | None = None) -> tuple[Split, bool]:
         """Rows to evaluate on, drawn once; and whether the likelihood is one on them.
 
         Args:
-            split: ``train``, ``validation`` or ``test``, of the run's own data.
-            source: other data: the test set of a source that has one, else all rows.
+            split: ``train``, ``validation`` or ``test`` (the default) of the run's own data.
+            source: other data instead: the test set of a source that has one, else all rows.
 
         Raises:
             RunError: there are no such rows, or they are not of the run's shape.
         """
         if source is None:
             dataset = load_data(self.config.data)
-            self.check(dataset)
+            _check_unchanged(self.facts, _facts(dataset))
+            split = split or "test"
+        elif split is not None:
+            raise RunError("other data are evaluated whole: give a split or a source, not both")
         else:
-            whole = {"source": source, "validation": 0.0, "test": 0.0, "limit": None, "exclude_labels": []}
-            if not Path(source).is_dir():
-                whole |= {"size": None, "color": False}
-            dataset = load_data(self.config.data.model_copy(update=whole))
+            dataset = load_data(_whole(self.config.data, source))
             split = "test" if len(dataset.test) else "train"
         if Size(dataset.event_shape) != self.program.event_shape:
             raise RunError(
@@ -260,7 +275,7 @@ class Run:
         prepared = prepare(dataset, self.config.data, self.program.likelihood, evaluating=True)
         rows = prepared.dataset.splits[split]
         if not len(rows):
-            raise RunError(f"the run has no {split} rows: its data.{split} is 0")
+            raise RunError(f"the run has no {split} rows (data.{split} = {getattr(self.config.data, split)})")
         return rows, prepared.is_likelihood
 
     def evaluate(
@@ -281,23 +296,19 @@ class Run:
             self.program.load_state_dict(snapshot.weights)
 
     def save(self, path: Path) -> None:
-        """Write a run that was kept in memory to a new folder, which it is kept in from now on."""
-        self.folder = Folder.create(path, self.config)
-        self.folder.write_history(self.history)
-        if self.snapshots:
-            self._write(self.folder, self.snapshots)
-
-    def check(self, dataset: Dataset, facts: Mapping[str, str] | None = None) -> None:
-        """Refuse data that are not those which the run was trained on: their test rows may have been seen.
+        """Write the run to a new folder, which it is kept in from now on.
 
         Raises:
-            RunError: the training rows differ.
+            RunError: the folder exists, or there is nothing to write.
         """
-        facts = facts or self.facts
-        if any(facts[name] != value for name, value in _facts(dataset).items()):
-            raise RunError(
-                f"the training data have changed since the run was trained; now: {dataset.describe()}"
-            )
+        if self.folder is not None:
+            self.folder = self.folder.copy(path)
+        elif self.snapshots:
+            self.folder = Folder.create(path, self.config)
+            self.folder.write_history(self.history)
+            self._write(self.folder, self.snapshots)
+        else:
+            raise RunError("no epoch was finished: there is nothing to save")
 
     def _trainer(self) -> Trainer:
         if self.prepared is None:
@@ -360,7 +371,8 @@ class Run:
             },
             title=f"epoch {epoch}",
         )
-        plots.save(figure, self.folder.figures / f"epoch-{epoch:04d}.png")
+        with self.folder.picture(epoch) as file:
+            plots.save(figure, file)
 
 
 def _anchored(config: Config) -> Config:
@@ -376,3 +388,27 @@ def _anchored(config: Config) -> Config:
 def _facts(dataset: Dataset) -> dict[str, str]:
     """What a checkpoint tells of the data: the shape of a datum, and a hash of the training rows."""
     return {"event_shape": json.dumps(list(dataset.event_shape)), "data": dataset.fingerprint()}
+
+
+def _check_unchanged(recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse data that are not those a run was trained on: rows to test on may have been trained on."""
+    if any(recorded[name] != value for name, value in now.items()):
+        raise RunError("the data have changed since the run was trained on them")
+
+
+def _whole(options: Data, source: str) -> Data:
+    """The options to read all rows of another source with."""
+    update: dict[str, Any] = {
+        "source": source,
+        "validation": 0.0,
+        "test": 0.0,
+        "limit": None,
+        "exclude_labels": [],
+    }
+    if not Path(source).is_dir():
+        update |= {"size": None, "color": False}
+    return options.model_copy(update=update)
+
+
+def _normalises_batches(program: nn.Module) -> bool:
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in program.modules())

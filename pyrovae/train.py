@@ -29,8 +29,6 @@ SCHEDULES: Mapping[ScheduleName, Callable[[float], float]] = {
     "cosine": lambda t: (1.0 + math.cos(math.pi * t)) / 2.0,
 }
 
-ROWS_AT_ONCE = 1000
-
 
 class Metrics(TypedDict):
     """What one epoch gave, in nats per datum; those of training are means over the epoch, as weights move."""
@@ -127,12 +125,14 @@ class Trainer:
         totals = torch.zeros(2, dtype=torch.float64)
         program.train()
         with seeded(self.seed, "train", epoch), pyro.validation_enabled(False), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Encountered NaN")  # said better at the end of the epoch
+            warnings.filterwarnings("ignore", "Encountered NaN")  # _check_terms says it better
             for index in _shuffled(len(self.train), self.batch_size):
-                totals += self.engine.step(self.train.rows(index), lr)
+                terms = self.engine.step(self.train.rows(index), lr)
+                _check_terms(epoch, *terms.tolist())
+                totals += terms
                 on_batch()
         with seeded(self.seed, "calibrate", epoch), inspected(program):
-            program.calibrate(self.train.batches(ROWS_AT_ONCE))
+            program.calibrate(self.train.batches())
         program.eval()
         seconds = time.perf_counter() - start
         loss, reconstruction = (totals / len(self.train)).tolist()
@@ -150,7 +150,7 @@ class Trainer:
         return metrics
 
     def _validate(self) -> dict[str, float]:
-        batches = self.validation.batches(ROWS_AT_ONCE)
+        batches = self.validation.batches()
         estimates = evaluate(self.engine.objective.program, batches, seed=self.seed, particles=1)
         return {
             "validation_elbo": estimates.elbo.mean().item(),
@@ -175,24 +175,26 @@ def _shuffled(n: int, batch_size: int) -> Sequence[Tensor]:
     return torch.randperm(n).tensor_split([batch_size * i for i in range(1, steps(n, batch_size))])
 
 
+def _check_terms(epoch: int, loss: float, reconstruction: float) -> None:
+    """Refuse a step whose loss is not finite, and say which of its two terms it is."""
+    if not math.isfinite(reconstruction):
+        raise _broken(epoch, f"the reconstruction is {reconstruction}")
+    if not math.isfinite(loss):
+        raise _broken(epoch, f"the KL is {loss + reconstruction}")
+
+
 def _check_finite(metrics: Metrics, program: nn.Module) -> None:
-    """Refuse an epoch that ended in a loss or weights that are not finite, and say which term it was."""
-    numbers = cast(Mapping[str, float], metrics)
-    broken = [
-        f"the {name.replace('_', ' ')} is {value}"
-        for name, value in numbers.items()
-        if not math.isfinite(value)
-    ]
-    broken += [
-        f"the weights {name} are not finite"
-        for name, value in program.state_dict().items()
-        if not value.isfinite().all()
-    ]
-    # A broken reconstruction breaks the KL and the ELBO that are computed from it: it is named first.
-    broken.sort(key=lambda message: "reconstruction" not in message)
-    if broken:
-        raise TrainingError(
-            f"training stopped in epoch {metrics['epoch']}: {broken[0]}. "
-            "The checkpoints of earlier epochs are kept. "
-            "A smaller train.lr, train.clip = 10, or data of a smaller range often help."
-        )
+    """Refuse an epoch that left a validation term or a weight that is not finite."""
+    for term in ("reconstruction", "kl", "elbo"):
+        value = cast(Mapping[str, float], metrics).get(f"validation_{term}", 0.0)
+        if not math.isfinite(value):
+            raise _broken(metrics["epoch"], f"the validation {term} is {value}")
+    for name, value in program.state_dict().items():
+        if not value.isfinite().all():
+            raise _broken(metrics["epoch"], f"the weights {name} are not finite")
+
+
+def _broken(epoch: int, what: str) -> TrainingError:
+    kept = "the checkpoints of earlier epochs are kept" if epoch > 1 else "there is no earlier epoch to keep"
+    advice = "in a new run, a smaller train.lr, train.clip = 10, or data of a smaller range often help"
+    return TrainingError(f"training stopped in epoch {epoch}: {what}; {kept}; {advice}")

@@ -16,7 +16,7 @@ from pyrovae import component, generate
 from pyrovae.component import Component
 from pyrovae.config import resolve
 from pyrovae.data import Dataset, Split, from_arrays
-from pyrovae.errors import DataError, RunError
+from pyrovae.errors import ConfigError, DataError, Problem, RunError
 from pyrovae.evaluate import evaluate
 from pyrovae.folder import Checkpoint
 from pyrovae.preparation import prepare
@@ -25,7 +25,7 @@ from pyrovae.report import epoch_line, reporting
 from pyrovae.run import PYTHON_ARRAY, Run, cutting
 
 Array = NDArray[np.float32]
-ROWS_AT_ONCE = 100
+ROWS_AT_ONCE = 100  # for importance sampling, which has many draws of every row in memory
 
 
 class VAE(TransformerMixin, BaseEstimator):
@@ -137,11 +137,11 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> Array:
         """Posterior means E_q[z] of the rows of X, (n, latent_dim)."""
-        return generate.encode(self.program, self._rows(X).batches(ROWS_AT_ONCE)).numpy()
+        return generate.encode(self.program, self._rows(X).batches()).numpy()
 
     def reconstruct(self, X: ArrayLike) -> Array:
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
-        return generate.reconstruct(self.program, self._rows(X).batches(ROWS_AT_ONCE)).mean.numpy()
+        return generate.reconstruct(self.program, self._rows(X).batches()).mean.numpy()
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Array:
         """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
@@ -176,6 +176,7 @@ class VAE(TransformerMixin, BaseEstimator):
         run = Run.load(Path(path), checkpoint)
         entries = run.config.model_dump()
         train = {name: entries["train"].pop(name) for name in ("epochs", "batch_size", "lr")}
+        del entries["data"]["source"]
         vae = cls(**{**entries, **train}, verbose=verbose)
         vae.run_ = run
         return vae
@@ -202,16 +203,19 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def _layer(self) -> dict[str, Any]:
         """The arguments as a layer of the configuration."""
-        own = ("seed", "latent_dim", "objective", "epochs", "batch_size", "lr")
-        settings = {name: _plain(getattr(self, name)) for name in own}
-        selections = {family: _selection(getattr(self, family)) for family in component.FAMILIES}
-        train = {name: settings.pop(name) for name in ("epochs", "batch_size", "lr")}
-        return {
-            **settings,
-            **selections,
-            "data": {"test": 0.0, **(self.data or {}), "source": PYTHON_ARRAY},
-            "train": {**train, **(self.train or {})},
+        if "source" in (self.data or {}):
+            raise ConfigError([Problem("data.source", "the data are what fit is given")])
+        own = ("seed", "latent_dim", "objective")
+        layer = {name: getattr(self, name) for name in own}
+        layer |= {family: _selection(getattr(self, family)) for family in component.FAMILIES}
+        layer["data"] = {"test": 0.0, **(self.data or {}), "source": PYTHON_ARRAY}
+        layer["train"] = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            **(self.train or {}),
         }
+        return _plain(layer)
 
     def _dataset(self, options: Any, X: ArrayLike, y: Any) -> Dataset:
         return from_arrays(X, y, name="X", **cutting(options))
@@ -241,6 +245,10 @@ class VAE(TransformerMixin, BaseEstimator):
 
 def _plain(value: Any) -> Any:
     """NumPy's numbers, as searches over parameters give them, as Python's."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -679,9 +679,9 @@ def test_data_outside_the_support_are_refused_with_range_support_and_choices(
 def test_the_choices_that_are_said_to_fit_do(choice: str, work: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "table.npy", np.random.RandomState(0).randint(0, 256, (30, 5)))
     path = tmp_path / "run"
-    succeed(
-        "train", "--data", tmp_path / "table.npy", "--set", choice, *SMALL, "--epochs", "1", "--run", path
-    )
+    data = ["--data", tmp_path / "table.npy", "--set", choice]
+    succeed("train", *data, *SMALL, "--epochs", "1", "--run", path)
+    assert len(metrics(path)) == 1
 
 
 @pytest.mark.parametrize("source", ["nowhere.npy", "no/such/folder", "digitz"])
@@ -954,3 +954,43 @@ def test_a_refused_resume_leaves_the_run_as_it_was(on_a_file: Callable[[], Path]
     np.save(tmp_path / "table.npy", np.random.RandomState(1).rand(60, 5) > 0.5)
     fail(1, "train", "--resume", path, "--epochs", "2")
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("missing", ["metrics.jsonl", "checkpoints/resume.pt"])
+def test_a_run_that_has_lost_a_file_is_not_started_afresh(missing: str, copy: Path) -> None:
+    (copy / missing).unlink()
+    weights = (copy / "checkpoints" / "last.safetensors").read_bytes()
+    assert "cannot go on" in one_sentence(fail(1, "train", "--resume", copy, "--epochs", "4"))
+    assert (copy / "checkpoints" / "last.safetensors").read_bytes() == weights
+
+
+def test_a_checkpoint_that_is_not_there_is_named_beside_those_that_are(copy: Path) -> None:
+    (copy / "checkpoints" / "best.safetensors").unlink()
+    assert "no checkpoint 'best'; it has last" in one_sentence(fail(1, "evaluate", copy))
+
+
+def test_training_goes_on_without_its_folder_of_figures(copy: Path) -> None:
+    shutil.rmtree(copy / "figures")
+    succeed("train", "--resume", copy, "--epochs", "3")
+    assert (copy / "figures" / "epoch-0003.png").exists()
+
+
+def test_a_split_of_other_data_is_refused(run: Path, work: Path) -> None:
+    error = fail(1, "evaluate", run, "--data", "digits", "--split", "train")
+    assert "not both" in one_sentence(error)
+
+
+@pytest.mark.parametrize("suffix", ["", ".png", ".npz"])
+def test_out_may_have_a_suffix(suffix: str, run: Path, tmp_path: Path) -> None:
+    succeed("sample", run, "-n", "2", "--out", tmp_path / f"drawn{suffix}")
+    assert sorted(path.name for path in tmp_path.glob("drawn*")) == ["drawn.npz", "drawn.png"]
+
+
+def test_batch_normalisation_of_single_rows_is_refused(work: Path, tmp_path: Path) -> None:
+    given = ["--batch-size", "1", "--set", "network.normalization=batch", "--run", tmp_path / "run"]
+    assert "train.batch_size" in one_sentence(fail(2, "train", *given))
+
+
+def test_a_file_with_a_byte_order_mark_is_read(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("latent_dim = 3\n", encoding="utf-8-sig")
+    assert "latent_dim = 3 " in succeed("config", "--config", tmp_path / "run.toml").out

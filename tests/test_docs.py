@@ -48,7 +48,7 @@ def test_python_blocks_run(
     pyro.clear_param_store()
     assert page.name != "README.md" or (
         names["codes"].shape == (1797, 8)
-        and names["new"].shape == (16, 8, 8)
+        and names["new"].shape == (16, 1, 8, 8)
         and names["ll"].shape == (1797,)
         and (tmp_path / "runs" / "digits" / "config.toml").exists()
         and names["loss"] > 0

@@ -291,9 +291,18 @@ def test_weights_that_explode_are_an_error_that_names_the_epoch(make: Build, opt
 
 def test_data_that_are_too_large_are_an_error_that_names_the_reconstruction(make: Build) -> None:
     trainer = train(make(), 1e30 * torch.randn(21, 6), lr=1e-3)
-    with pytest.raises(TrainingError, match=r"epoch 1: the train reconstruction is (-inf|nan)"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 1: the reconstruction is (-inf|nan); there is no earlier"
+    ):
         list(trainer.run())
     assert not trainer.history
+
+
+def test_a_kl_that_is_not_finite_is_named(make: Build) -> None:
+    program = make()
+    program.prior.scale.fill_(1e-30)
+    with pytest.raises(TrainingError, match=r"epoch 1: the KL is (inf|nan)"):
+        list(train(program, torch.randn(21, 6)).run())
 
 
 def test_training_leaves_the_process_as_it_was(make: Build, untouched: None) -> None:

@@ -229,7 +229,7 @@ def test_more_samples_begin_with_the_same_ones(make: Build, monkeypatch: pytest.
         torch.testing.assert_close(short, long[:5], atol=1e-5, rtol=1e-5)
         assert torch.equal(long, same)
     assert not torch.equal(many.x, generate.sample(program, 20, seed=1).x)
-    monkeypatch.setattr(generate, "AT_ONCE", 6)
+    monkeypatch.setattr(generate, "CELLS_AT_ONCE", 6 * 6)
     torch.testing.assert_close(generate.sample(program, 20).x, many.x, atol=1e-5, rtol=1e-5)
 
 

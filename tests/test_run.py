@@ -214,7 +214,7 @@ def test_a_pickle_in_the_place_of_weights_is_refused(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_names_term_and_epoch() -> None:
     wild = from_arrays(numbers() * 1e30, name="wild", test=0.0)
     run = Run.start(resolve(SMALL, {"likelihood": {"name": "gaussian", "scale": 0.1}}), dataset=wild)
-    with pytest.raises(TrainingError, match=r"epoch 1: the train reconstruction is -?(inf|nan)"):
+    with pytest.raises(TrainingError, match=r"epoch 1: the reconstruction is -?(inf|nan)"):
         list(run.train())
     assert run.history == []
 
@@ -258,7 +258,7 @@ def test_a_learning_rate_that_breaks_the_weights_is_told_and_what_may_help(tmp_p
 def test_the_optimal_scale_is_the_root_of_the_mean_squared_error_and_is_stored(tmp_path: Path) -> None:
     data = from_arrays(numbers(), name="table", test=0.0, validation=0.0)
     run = finished({"likelihood": GAUSSIAN}, path=tmp_path / "run", dataset=data)
-    stored = load_file(tmp_path / "run" / "checkpoints" / "last.safetensors")["likelihood.fixed_scale"]
+    stored = load_file(tmp_path / "run" / "checkpoints" / "last.safetensors")["likelihood.scale"]
     x = data.train.rows(slice(None))
     errors = []
     with inspected(run.program):

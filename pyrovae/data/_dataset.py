@@ -55,8 +55,9 @@ class Split:
         # The law of torch.bernoulli(grey) at a third of its cost.
         return (torch.rand_like(grey) < grey).to(torch.float32) if self.dynamic else grey
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All data in order, ``size`` rows at a time."""
+    def batches(self, size: int | None = None) -> Iterator[Tensor]:
+        """All data in order, ``size`` rows at a time, or as many as make about a million cells."""
+        size = self._chunk_rows if size is None else size
         return (self.rows(slice(start, start + size)) for start in range(0, len(self), size))
 
     def take(self, index: Tensor) -> Split:
@@ -79,17 +80,19 @@ class Split:
             bool(((grey == 0) | (grey == 1)).all()) for grey in map(self._grey, self._slices())
         )
 
-    def drawn(self, seed: int) -> Split:
+    def drawn(self) -> Split:
         """Every cell drawn once, Bernoulli with the grey value as its mean.
 
-        The bits of row i are a function of the seed, of i and of the row, not of how many rows there are.
+        The bits of a row are a function of its grey values alone: not of its place, nor of the other rows.
         """
-        generator = torch.Generator().manual_seed(mix("binarized", seed))
-        noise_shape = (self._chunk_rows, *self.event_shape)
+        generator = torch.Generator()
 
         def draw(grey: Tensor) -> Tensor:
-            # Whole chunks of noise, the last one too: a kernel's draws may depend on how many it makes.
-            return torch.rand(noise_shape, generator=generator)[: len(grey)] < grey
+            noise = torch.empty_like(grey)
+            for row, values in zip(noise, grey, strict=True):
+                generator.manual_seed(mix("binarized", hashlib.blake2b(values.numpy().data).hexdigest()))
+                row.uniform_(generator=generator)
+            return noise < grey
 
         return self._as_bits(draw)
 
@@ -159,8 +162,8 @@ class Dataset:
 
         Args:
             mode: ``dynamic`` draws the training rows anew on every read, and validation and test rows once;
-                ``static`` draws all rows once; ``threshold`` is 1 above one half. What is drawn once is drawn
-                with a fixed seed, the same in both modes.
+                ``static`` draws all rows once; ``threshold`` is 1 above one half. What is drawn once is
+                seeded by its own grey values.
         """
         if mode not in get_args(Binarization):
             raise DataError(f"There is no binarisation {mode!r}: choose {_listed(get_args(Binarization))}.")
@@ -168,8 +171,7 @@ class Dataset:
         if mode == "threshold":
             splits = [split.thresholded() for split in self.splits.values()]
         else:
-            # A seed for each split, so that no two of them are drawn with the same noise.
-            splits = [split.drawn(seed) for seed, split in enumerate(self.splits.values())]
+            splits = [split.drawn() for split in self.splits.values()]
         if mode == "dynamic":
             splits[0] = replace(self.train, dynamic=True)
         return Dataset(self.name, *splits)

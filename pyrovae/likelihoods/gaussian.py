@@ -48,7 +48,7 @@ class Gaussian(Likelihood):
     """
 
     support = constraints.real
-    fixed_scale: Tensor | None
+    scale: Tensor | None
     unbounded_scale: nn.Parameter | None
 
     def __init__(
@@ -68,7 +68,7 @@ class Gaussian(Likelihood):
         self.calibrates = scale == "optimal"
         self.features = 2 if scale == "per-pixel" else 1
         fixed = 1.0 if self.calibrates else scale
-        self.register_buffer("fixed_scale", torch.tensor(fixed) if isinstance(fixed, float | int) else None)
+        self.register_buffer("scale", torch.tensor(fixed) if isinstance(fixed, float | int) else None)
         unbounded = nn.Parameter(torch.tensor(UNIT_SCALE)) if scale == "learned" else None
         self.register_parameter("unbounded_scale", unbounded)
 
@@ -77,8 +77,8 @@ class Gaussian(Likelihood):
         return dist.Normal(loc, self._scale(*unbounded)).to_event(len(self.event_shape))
 
     def _scale(self, unbounded: Tensor | None = None) -> Tensor:
-        if self.fixed_scale is not None:
-            return self.fixed_scale
+        if self.scale is not None:
+            return self.scale
         shared = self.unbounded_scale if unbounded is None else unbounded
         assert shared is not None
         return self.floor + softplus(shared)
@@ -89,5 +89,5 @@ class Gaussian(Likelihood):
         for given_code, x in pairs:
             squared_error += (given_code.mean - x).square().sum(dtype=torch.float64).item()
             cells += x.numel()
-        assert self.fixed_scale is not None
-        self.fixed_scale.fill_(max(math.sqrt(squared_error / cells), self.floor))
+        assert self.scale is not None
+        self.scale.fill_(max(math.sqrt(squared_error / cells), self.floor))
