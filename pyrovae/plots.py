@@ -33,6 +33,10 @@ def grid(data: ArrayLike, *, title: str = "") -> Figure:
     Args:
         data: (n, rows, columns), (n, 1, rows, columns) or (n, 3, rows, columns) are pictures.
         title: what they are.
+
+    Example:
+        >>> grid(X[:16], title="digits").axes[0].get_title()
+        'digits'
     """
     return panels({title: data})
 
@@ -43,6 +47,10 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
     Args:
         data: by the title of a panel, (n, \\*event_shape) as in :func:`grid`.
         title: of the whole figure.
+
+    Example:
+        >>> len(panels({"data": X[:16], "the same, darker": X[:16] / 2}).axes)
+        2
     """
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in data.items()}
     limits = _limits(list(arrays.values()))

@@ -122,6 +122,13 @@ class Run:
         program: model and guide.
         facts: what else a checkpoint tells of itself: shape of a datum, fingerprint of the training data.
         folder: where the run is kept; ``None`` for one in memory.
+
+    Example:
+        >>> run = Run.start(resolve({"train": {"epochs": 1}}))
+        >>> [metrics["epoch"] for metrics in run.train()]
+        [1]
+        >>> run.evaluate([x], particles=10)[0].label
+        'ELBO'
     """
 
     def __init__(

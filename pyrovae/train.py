@@ -71,6 +71,14 @@ class Trainer:
         lr_schedule: which of :data:`SCHEDULES`.
         patience: stop after this many epochs without a better validation ELBO; ``None``: never.
         history: metrics of the epochs that have been run.
+
+    Source: Hoffman, Blei, Wang and Paisley, *Stochastic Variational Inference*, 2013.
+
+    Example:
+        >>> settings = dict(seed=0, epochs=2, batch_size=8, lr=1e-3, lr_schedule="constant", patience=None)
+        >>> trainer = Trainer(Engine(Objective(program), "adam"), Split(x), Split(x), **settings, history=[])
+        >>> [metrics["epoch"] for metrics in trainer.run()]
+        [1, 2]
     """
 
     engine: Engine

@@ -637,7 +637,10 @@ def test_an_example_gives_what_it_shows(example: DocTest, pyro_store: None) -> N
     x = torch.rand(16, *PICTURE).round()
     example.globs = {
         **example.globs,
-        **{thing.__name__: thing for thing in (torch, pyro, math, Size, Shapes, SVI, Trace_ELBO, Adam)},
+        **{
+            thing.__name__: thing
+            for thing in (torch, pyro, math, Size, Shapes, SVI, Trace_ELBO, Adam, Objective, resolve)
+        },
         **{"program": build(resolve(), PICTURE), "x": x, "X": load_digits().images / 16},
     }
     complaints: list[str] = []
