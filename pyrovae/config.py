@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -59,11 +60,10 @@ class Data(Section):
         str | None, Field(description="folder of downloaded data sets; the platform's cache where not given")
     ] = None
     binarize: Annotated[
-        Literal["auto", "none", "dynamic", "static", "threshold"],
+        Literal["dynamic", "static", "threshold", "auto", "none"],
         Field(
-            description="grey values in [0, 1] to binary ones: drawn anew for every training batch, once for "
-            "validation and test (dynamic), all drawn once (static), x > 1/2 (threshold), dynamic where the "
-            "likelihood is binary (auto)"
+            description="grey values in [0, 1] to 0 or 1: anew in every batch and once for evaluation; "
+            "all once; by x > 1/2; as the likelihood needs"
         ),
     ] = "auto"
     divisor: Annotated[
@@ -258,7 +258,9 @@ def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return ", ".join(map(str, arguments))
     if origin is not None:
-        return f"a list{_bounds(_LENGTHS, constraints)}, each {describe(arguments[0])}"
+        length = _bounds(_LENGTHS, constraints)
+        exact = re.fullmatch(r" of at least (\d+) and of at most \1", length)
+        return f"a list{f' of {exact[1]}' if exact else length}, each {describe(arguments[0])}"
     return _WORDS.get(annotation, str(annotation)) + _bounds(_SIGNS, constraints)
 
 
