@@ -38,7 +38,14 @@ def names() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+WITH_PYTHON = [page for page in PAGES if list(blocks(page, "python"))]
+
+
+def test_pages_with_python_are_found() -> None:
+    assert {"README.md", "architecture.md"} <= {page.name for page in WITH_PYTHON}
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 def test_python_blocks_run(
     page: Path, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,9 @@ class Gaussian(Likelihood):
                     each epoch (the maximum-likelihood value in closed form), and at least floor squared
     ==============  ===============================================================================
 
+    The ``optimal`` scale is 1 until it is first set. Under Pyro's own ``SVI`` nothing sets it but a call of
+    ``program.calibrate(batches)``; ``learned`` needs none.
+
     Args:
         event_shape: the shape of one datum.
         scale: a fixed standard deviation in the unit of the data, or how it is found.
