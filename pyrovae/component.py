@@ -71,6 +71,25 @@ def options(component: type[Component]) -> Mapping[str, Option]:
     }
 
 
+def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[str, Any]:
+    """The positional arguments of a component's constructor, by name, from what a program has to give.
+
+    Raises:
+        TypeError: it asks for something else.
+    """
+    asked = [
+        name
+        for name, parameter in inspect.signature(component.__init__).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
+    ]
+    if unknown := [name for name in asked if name not in available]:
+        raise TypeError(
+            f"{name_of(component)} asks for {', '.join(unknown)}; a {component.family} is given "
+            f"{', '.join(available)}, and its options stand behind a *"
+        )
+    return {name: available[name] for name in asked}
+
+
 def module_names(package: str) -> list[str]:
     """The names of what a package's files hold (``student-t`` for ``student_t.py``), without an import."""
     spec = find_spec(package)

@@ -53,7 +53,7 @@ def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
         at_once = max(1, CELLS_AT_ONCE // program.event_shape.numel())
         for start in range(0, n, at_once):
             data = range(start, min(n, start + at_once))
-            nothing = torch.empty(len(data), *program.event_shape)  # only its length counts: x is drawn anew
+            nothing = torch.full((len(data), *program.event_shape), torch.nan)  # nothing is known of the data
             with DatumNoise((seed, "sample"), data):
                 trace = poutine.trace(poutine.uncondition(program.model)).get_trace(nothing)
             parts.append(_draws(trace))

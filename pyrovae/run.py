@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Size, Tensor, nn
 
-from pyrovae import component, data, generate, supports
+from pyrovae import component, data, generate, pairing
 from pyrovae.component import Component
 from pyrovae.config import Config, Data
 from pyrovae.data import Dataset, Split
@@ -44,20 +44,21 @@ def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | 
         ConfigError: components that do not fit each other, or the data's shape.
     """
 
-    def make(family: str, *given: Any) -> Any:
-        selection = getattr(config, family)
+    def make(family: str, **available: Any) -> Any:
         if objects and family in objects:
-            return _copied(objects[family], given)
-        return component.find(family, selection.name)(*given, **selection.options)
+            return _copied(objects[family], available)
+        selection = getattr(config, family)
+        member = component.find(family, selection.name)
+        return member(**component.supplied(member, available), **selection.options)
 
     with seeded(config.seed, "weights"):
-        prior = make("prior", config.latent_dim)
-        posterior = make("posterior", prior.event_shape)
-        if not supports.same(prior.support, posterior.support):
-            raise ConfigError([_misfit(prior, posterior)])
-        likelihood = make("likelihood", event_shape)
+        prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
+        posterior = make("posterior", event_shape=prior.event_shape)
+        if problem := pairing.refusal(prior, posterior):
+            raise ConfigError([problem])
+        likelihood = make("likelihood", event_shape=event_shape)
         shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
-        return SingleLayer(prior, likelihood, posterior, make("network", shapes))
+        return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
 
 
 def load_data(options: Data) -> Dataset:
@@ -81,36 +82,17 @@ def cutting(options: Data) -> dict[str, Any]:
     return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
 
 
-def _misfit(prior: Any, posterior: Any) -> Problem:
-    """What to say of a posterior on another set than the prior."""
-    fitting = [
-        name
-        for name in component.names("posterior")
-        if supports.same(component.support_of("posterior", name), prior.support)
-    ]
-    return Problem(
-        "posterior.name",
-        f"{component.name_of(type(posterior))!r} lives on {supports.in_words(posterior.support)}, the prior "
-        f"{component.name_of(type(prior))!r} on {supports.in_words(prior.support)}; "
-        f"posteriors that fit: {', '.join(fitting) or 'none'}",
-    )
-
-
-def _copied(given_object: Component, given: tuple[Any, ...]) -> Component:
+def _copied(given_object: Component, available: Mapping[str, Any]) -> Component:
     """A copy of a component that came as an object, if it was made for what this program gives it."""
-    family, made_for = given_object.family, tuple(given_object.given.values())
-    if made_for != given:
-        raise ConfigError(
-            [
-                Problem(
-                    family, f"the object was made for {_listed(made_for)}, and is needed for {_listed(given)}"
-                )
-            ]
-        )
+    needed = component.supplied(type(given_object), available)
+    if given_object.given != needed:
+        made_for, wanted = _listed(given_object.given.values()), _listed(needed.values())
+        message = f"the object was made for {made_for}, and is needed for {wanted}"
+        raise ConfigError([Problem(given_object.family, message)])
     return deepcopy(given_object)
 
 
-def _listed(values: tuple[Any, ...]) -> str:
+def _listed(values: Iterable[Any]) -> str:
     return ", ".join(str(tuple(value) if isinstance(value, Size) else value) for value in values)
 
 
@@ -214,6 +196,8 @@ class Run:
         program = build(config, Size(dataset.event_shape), objects)
         run = cls(_anchored(config), program, _facts(dataset))
         run.prepared = prepare(dataset, config.data, program.likelihood)
+        with seeded(config.seed, "initialize"):
+            program.initialize(run.prepared.dataset.train.batches)
         if config.train.patience is not None and not len(dataset.validation):
             raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
         if min(config.train.batch_size, len(dataset.train)) == 1 and _normalises_batches(program):

@@ -1,16 +1,63 @@
-"""The sets that values live on, torch's constraints: whether two are the same, and each in words."""
+"""The sets that values live on, torch's constraints and a few of ours: whether two are the same, in words."""
 
 from __future__ import annotations
 
+import pyro.distributions.constraints as pyro_constraints
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+
+class OpenUnitInterval(Constraint):
+    """The open interval (0, 1): torch's ``unit_interval`` has both ends."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value > 0) & (value < 1)
+
+
+class Levels(Constraint):
+    """Evenly spaced values from 0 to 1, as grey values of 8 bits divided by 255 are.
+
+    Args:
+        count: how many, both ends with them.
+    """
+
+    is_discrete = True
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        scaled = value * (self.count - 1)
+        # Half a float's distance between levels is lost when values are divided; a thousandth never is.
+        on_level = (scaled - scaled.round()).abs() < 1e-3
+        return on_level & (value > -1e-6) & (value < 1 + 1e-6)
+
+    def __str__(self) -> str:
+        return f"the {self.count} levels 0, 1/{self.count - 1}, ..., 1"
+
+
+open_unit_interval = OpenUnitInterval()
+unit_cube = constraints.independent(constraints.unit_interval, 1)
+binary_codes = constraints.independent(constraints.boolean, 1)
+one_hot_codes = constraints.independent(constraints.one_hot, 1)
+simplex = constraints.simplex
+sphere = pyro_constraints.sphere
+
 WORDS = [
     (constraints.boolean, "{0, 1}"),
     (constraints.real, "the real numbers"),
-    (constraints.real_vector, "real vectors"),
+    (constraints.positive, "the numbers above 0"),
+    (constraints.nonnegative_integer, "the counts 0, 1, 2, ..."),
     (constraints.unit_interval, "[0, 1]"),
+    (open_unit_interval, "(0, 1)"),
+    (constraints.real_vector, "real vectors"),
+    (unit_cube, "the unit cube"),
+    (simplex, "the simplex"),
+    (sphere, "the unit sphere"),
+    (binary_codes, "binary codes"),
+    (one_hot_codes, "one-hot codes"),
 ]
 
 

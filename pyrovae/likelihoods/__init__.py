@@ -20,8 +20,8 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
         event_shape: the shape of one datum.
     """
 
-    support: ClassVar[Constraint]
-    """The set on which each cell of a datum lives."""
+    support: Constraint
+    """The set on which each cell of a datum lives; one of the class, unless an option changes it."""
 
     tolerated: ClassVar[Constraint | None] = None
     """A wider set on which the formula can be evaluated, though it is no density there."""
@@ -41,6 +41,26 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
 
         Args:
             features: output of the decoder, (..., :attr:`features`, \\*event_shape), any real numbers.
+        """
+
+    def conditioned(self, features: Tensor, x: Tensor) -> TorchDistribution:
+        """p(x|z) where something of the datum itself is known, as the total of a multinomial one.
+
+        Args:
+            features: as for :meth:`forward`.
+            x: the data, (..., \\*event_shape); not a number where nothing is known of them.
+        """
+        return self(features)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The data as the encoder sees them, in the same shape: large counts as their logarithm, say."""
+        return x
+
+    def initialize(self, batches: Iterable[Tensor]) -> None:
+        """Set what starts from the training data, before the first step.
+
+        Args:
+            batches: the training data, each (n, \\*event_shape).
         """
 
     def calibrate(self, pairs: Iterable[tuple[TorchDistribution, Tensor]]) -> None:

@@ -25,6 +25,19 @@ class Posterior(component.Component, nn.Module, ABC, family="posterior"):
     features: int
     """How many numbers the encoder gives for one datum."""
 
+    only_own_draws: ClassVar[str | None] = None
+    """Why the density is known at its own draws only; ``None`` where it is known everywhere."""
+
+    is_density: ClassVar[bool] = True
+    """Whether q(z|x) has a density, so that there is a bound and a KL; a point has none."""
+
+    one_site_per_variable: ClassVar[bool] = False
+    """Whether each latent variable is a site of its own, so that an objective can sum it out.
+
+    Such a posterior, and every prior on its support, is an ``Independent`` of one discrete distribution that
+    has ``logits``.
+    """
+
     def __init__(self, event_shape: Size) -> None:
         super().__init__()
         self.event_shape = event_shape

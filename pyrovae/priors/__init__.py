@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from pyro.distributions import TorchDistribution
@@ -16,12 +16,17 @@ from pyrovae import component
 class Prior(component.Component, nn.Module, ABC, family="prior"):
     """The distribution p(z) of the codes before any datum is seen.
 
+    A constructor may also ask for ``datum_shape``, the shape of one datum, as a positional argument.
+
     Args:
         latent_dim: number of latent coordinates.
     """
 
     support: ClassVar[Constraint]
     """The set on which codes live."""
+
+    scores_posterior: ClassVar[bool] = False
+    """Whether p(z) is made of q(z|x), and so needs it at values that it did not draw itself."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -37,7 +42,14 @@ class Prior(component.Component, nn.Module, ABC, family="prior"):
         """p(z), with batch shape () and event shape :attr:`event_shape`.
 
         Args:
-            encode: data of shape (n, \\*datum) -> q(z|x); only priors that are made from the guide use it.
+            encode: what an encoder sees, (n, \\*datum) -> q(z|x); only priors made from the guide use it.
+        """
+
+    def initialize(self, batches: Iterable[Tensor]) -> None:
+        """Set what starts from the training data, before the first step.
+
+        Args:
+            batches: the training data as the encoder sees them, each (n, \\*datum).
         """
 
 

@@ -35,6 +35,13 @@ class Program(nn.Module, ABC):
     def guide(self, x: Tensor) -> None:
         """q(z|x) for the data x of shape (n, \\*event_shape)."""
 
+    def initialize(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Set what starts from the training data, before the first step.
+
+        Args:
+            batches: gives the training data from the first row on, whenever it is called.
+        """
+
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Set what follows from the training data in closed form; called after each epoch."""
 

@@ -1,0 +1,1 @@
+"""Distributions and transforms that torch and Pyro lack or have wrong; know no component and no network."""
