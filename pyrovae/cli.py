@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -38,11 +39,17 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is printed as a sentence, without a traceback."""
     try:
-        app(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            app(arguments)
     except PyrovaeError as error:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
         sys.exit(error.exit_code)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)
 
 
 class Checkpoint(StrEnum):
@@ -94,6 +101,9 @@ Source = Annotated[
         help="Other data than the run's own: their test set, or all rows where they have none.",
     ),
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the components of the user's own that the run was trained with.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
 Out = Annotated[
     Path | None,
@@ -137,6 +147,7 @@ def train(
             help="Go on with a run; --epochs extends it, and stretches a falling learning rate.",
         ),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Train a VAE; without options, on an embedded set of digits, in less than a minute.
 
@@ -164,7 +175,7 @@ def train(
 
     console = _console()
     if resume is not None:
-        trained = Run.resume(resume, epochs=epochs)
+        trained = Run.resume(resume, epochs=epochs, trust=trust)
     else:
         resolved = _resolve(config, assignments, typed.values())
         trained = Run.start(resolved, path=run or _new_path(resolved.data.source))
@@ -177,6 +188,7 @@ def evaluate(
     split: SplitOption = None,
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Data at a time; does not change the numbers.")
@@ -188,18 +200,22 @@ def evaluate(
     from pyrovae.report import reporting, stepping
     from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value)
+    run = Run.load(path, checkpoint.value, trust=trust)
     rows, is_likelihood = run.evaluation_rows(split and split.value, data)
     with reporting(_console(), total=-(-len(rows) // batch_size)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
         quantities = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
-    facts = {"run": str(path), "checkpoint": checkpoint.value, "epoch": int(run.facts["epoch"])}
+    facts: dict[str, Any] = {
+        "run": str(path),
+        "checkpoint": checkpoint.value,
+        "epoch": int(run.facts["epoch"]),
+    }
     facts |= {
         "data": data or run.config.data.source,
         "split": "given" if data else (split or SplitName.test).value,
     }
-    facts |= {"rows": len(rows), "particles": particles, "seed": seed}
+    facts |= {"rows": len(rows), "particles": particles, "seed": seed, "caveats": run.caveats}
     if as_json:
         _print_json(facts, quantities)
     else:
@@ -214,6 +230,7 @@ def sample(
         bool, typer.Option("--mean", help="Picture the expected data only, without draws.")
     ] = False,
     checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -221,7 +238,7 @@ def sample(
     from pyrovae.generate import sample as draw
     from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value)
+    run = Run.load(path, checkpoint.value, trust=trust)
     draws = draw(run.program, n, seed=seed)
     pictured = {"E[x|z]": draws.mean} if mean else {"x ~ p(x|z)": draws.x, "E[x|z]": draws.mean}
     _write(out or path / "samples", pictured, f"{n} codes from the prior", **draws._asdict())
@@ -234,6 +251,7 @@ def reconstruct(
     split: SplitOption = None,
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -241,7 +259,7 @@ def reconstruct(
     from pyrovae.generate import reconstruct as draw
     from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value)
+    run = Run.load(path, checkpoint.value, trust=trust)
     rows = run.evaluation_rows(split and split.value, data)[0].rows(slice(n))
     draws = draw(run.program, [rows], seed=seed)
     pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
@@ -249,9 +267,16 @@ def reconstruct(
     _write(out or path / "reconstructions", pictured, title, data=rows, **draws._asdict())
 
 
-@app.command()
-def components() -> None:
+@app.command(epilog="Example: pyrovae components --matrix")
+def components(
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Which priors and posteriors fit each other, or why not.")
+    ] = False,
+) -> None:
     """Every prior, likelihood, posterior and network, with its options."""
+    if matrix:
+        _print_matrix()
+        return
     from pyrovae.config import describe, literal, schema
     from pyrovae.supports import in_words
 
@@ -275,6 +300,35 @@ def config(config: ConfigFile = None, assignments: Assignments = None) -> None:
     from pyrovae.config import dump
 
     typer.echo(dump(_resolve(config, assignments)), nl=False)
+
+
+def _print_matrix() -> None:
+    """The prior x posterior table, a block for each set: on different sets nothing fits."""
+    from pyrovae.pairing import misfit
+    from pyrovae.supports import in_words
+
+    sets: dict[str, dict[str, list[str]]] = {}
+    for family in ("prior", "posterior"):
+        for name in names(family):
+            block = sets.setdefault(in_words(support_of(family, name)), {"prior": [], "posterior": []})
+            block[family].append(name)
+    reasons: list[str] = []
+    for words, block in sets.items():
+        table = _table(f"on {words}", *block["prior"])
+        for posterior in block["posterior"]:
+            cells = [misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]]
+            reasons += [reason for reason in cells if reason]
+            table.add_row(
+                posterior, *("fits" if cell is None else _footnote(reasons, cell) for cell in cells)
+            )
+        _print(table)
+    typer.echo("A prior and a posterior of different tables live on different sets, and do not fit.")
+    for number, reason in enumerate(reasons, start=1):
+        typer.echo(f"({number}) {reason}")
+
+
+def _footnote(reasons: Sequence[str], reason: str) -> str:
+    return f"no ({reasons.index(reason) + 1})"
 
 
 def _resolve(
@@ -314,14 +368,14 @@ def _train(run: Run, console: Console) -> None:
     assert run.prepared is not None
     path, epochs = run.folder.path, run.config.train.epochs
     _say(console, run.prepared.dataset.describe())
-    for note in run.prepared.notes:
+    for note in (*run.prepared.notes, *run.caveats):
         _say(console, note)
     _say(console, f"training into {path}")
     steps = run.steps_per_epoch
     try:
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step):
-                report.say(epoch_line(metrics, epochs))
+                report.say(epoch_line(metrics, epochs, run.terms))
     except KeyboardInterrupt:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
         _say(console, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
@@ -339,7 +393,7 @@ def _print_history(run: Run, path: Path) -> None:
 
     part = "validation" if "validation_elbo" in run.history[-1] else "train"
     terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
-    headings = [term.replace("_", " ").replace("elbo", "ELBO").replace("kl", "KL") for term in terms]
+    headings = [f"{split} {run.terms[term]}" for split, _, term in (name.partition("_") for name in terms)]
     table = _table("nats per datum", "epoch", *headings)
     for name, epoch in {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}.items():
         metrics = dict(run.history[epoch - 1])
@@ -361,6 +415,8 @@ def _print_evaluation(facts: dict[str, Any], quantities: Sequence[Quantity]) -> 
         errors = (row.mean.monte_carlo_error, row.mean.data_error)
         table.add_row(row.label, f"{row.mean.value:.3f}", *(_error(error) for error in errors), bits)
     _print(table)
+    for caveat in facts["caveats"]:
+        typer.echo(caveat)
 
 
 def _print_json(facts: dict[str, Any], quantities: Sequence[Quantity]) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 from weakref import WeakValueDictionary
+
+from pyrovae.errors import ConfigError, Problem
 
 FAMILIES: Mapping[str, str] = {
     "prior": "pyrovae.priors",
@@ -75,7 +80,7 @@ def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[s
     """The positional arguments of a component's constructor, by name, from what a program has to give.
 
     Raises:
-        TypeError: it asks for something else.
+        ConfigError: it asks for something else.
     """
     asked = [
         name
@@ -83,10 +88,11 @@ def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[s
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
     ]
     if unknown := [name for name in asked if name not in available]:
-        raise TypeError(
+        message = (
             f"{name_of(component)} asks for {', '.join(unknown)}; a {component.family} is given "
             f"{', '.join(available)}, and its options stand behind a *"
         )
+        raise ConfigError([Problem(f"{component.family}.name", message)])
     return {name: available[name] for name in asked}
 
 
@@ -115,26 +121,78 @@ def name_of(component: type[Component]) -> str:
 
 
 def find(family: str, name: str) -> type[Component]:
-    """The component of that name; ``LookupError`` where the family has none.
+    """The component of that name; ``LookupError``, saying what is wrong, where there is none.
 
-    A class of the user's own is found as ``module:Class``, while its module is imported.
+    A class of the user's own is ``path/to/file.py:Class`` or ``package.module:Class``. Its code is run to get
+    it, unless it is imported already.
     """
-    if name in _IMPORTED and _IMPORTED[name].family == family:
-        return _IMPORTED[name]
+    if ":" in name:
+        return _own(family, name)
     if name not in names(family):
         raise LookupError(f"no {family} is named {name!r}")
     module = import_module(f"{FAMILIES[family]}.{name.replace('-', '_')}")
     members = [
         value
         for key, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, Component)
-        and value.__module__ == module.__name__
-        and not key.startswith("_")
+        if _is_component(value, module.__name__) and not key.startswith("_")
     ]
     if len(members) != 1 or members[0].family != family:
         raise TypeError(f"{module.__file__} must hold one {family}, and holds {len(members)} components")
     return members[0]
+
+
+def is_imported(name: str) -> bool:
+    """Whether the code of a component of the user's own has been run already."""
+    return _absolute(name) in _IMPORTED
+
+
+def source_file(name: str) -> Path | None:
+    """The file in which a component of the user's own stands; ``None`` for one of an installed package."""
+    place = name.rpartition(":")[0]
+    return Path(place).expanduser().resolve() if place.endswith(".py") else None
+
+
+def _own(family: str, name: str) -> type[Component]:
+    """A component of the user's own."""
+    place, _, class_name = name.rpartition(":")
+    if not is_imported(name):
+        module = _imported_module(place, source_file(name))
+        classes = [key for key, value in vars(module).items() if _is_component(value, module.__name__)]
+        if class_name not in classes:
+            held = ", ".join(classes) or "none"
+            raise LookupError(f"{place} holds no component {class_name!r}; those it holds: {held}")
+    member = _IMPORTED[_absolute(name)]
+    if member.family != family:
+        raise LookupError(f"{name!r} is a {member.family}, and no {family}")
+    return member
+
+
+def _absolute(name: str) -> str:
+    """The name under which a class of the user's own is known when it is imported."""
+    file = source_file(name)
+    return f"{file}:{name.rpartition(':')[2]}" if file else name
+
+
+def _imported_module(place: str, file: Path | None) -> ModuleType:
+    """The module of a component of the user's own; that of a file has the file's path as its name."""
+    if file is not None and not file.is_file():
+        raise LookupError(f"there is no file {place}")
+    try:
+        if file is None:
+            return import_module(place)
+        spec = spec_from_file_location(str(file), file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[str(file)] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:  # the user's own code, which may raise anything
+        sys.modules.pop(str(file), None)
+        raise LookupError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _is_component(value: Any, module: str) -> bool:
+    return inspect.isclass(value) and issubclass(value, Component) and value.__module__ == module
 
 
 def support_of(family: str, name: str) -> Any:

@@ -162,6 +162,13 @@ def resolve(*layers: Mapping[str, Any]) -> Config:
     return config
 
 
+def own_names(*layers: Mapping[str, Any]) -> list[str]:
+    """The components of the user's own that the layers name: their code is run where they are resolved."""
+    raw = _merged([DEFAULT_COMPONENTS, *layers])
+    names = [raw[family].get("name") for family in DEFAULT_COMPONENTS if isinstance(raw[family], Mapping)]
+    return [name for name in names if isinstance(name, str) and ":" in name]
+
+
 def unknown(name: str, known: Sequence[str]) -> str:
     """What to say of a name that is not among the known ones."""
     close = difflib.get_close_matches(name, known, n=1)
@@ -287,18 +294,16 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
         section = raw[family]
         name = section.get("name") if isinstance(section, dict) else section
         try:
-            selection: Any = schema(component.find(family, str(name)))
-        except LookupError:
-            problems.append(Problem(f"{family}.name", _unknown_component(family, name)))
+            member = component.find(family, str(name))
+            selection: Any = schema(member)
+            raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
+        except LookupError as error:
+            own = ":" in str(name)
+            message = str(error) if own else unknown(str(name), component.names(family))
+            problems.append(Problem(f"{family}.name", message))
             selection = Any
         schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
     return create_model("Config", __base__=Config, **schemas)
-
-
-def _unknown_component(family: str, name: Any) -> str:
-    if isinstance(name, str) and ":" in name:
-        return f"{name!r} is a class of your own: import its module in Python, and load the run there"
-    return unknown(str(name), component.names(family))
 
 
 def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

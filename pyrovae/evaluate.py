@@ -111,7 +111,9 @@ class Quantity:
     """Minus the value, in bits for each cell of a datum; only for log-probabilities of discrete data."""
 
 
-def summarise(estimates: Estimates, *, cells: int, discrete: bool, is_likelihood: bool) -> list[Quantity]:
+def summarise(
+    estimates: Estimates, *, cells: int, discrete: bool, is_likelihood: bool, is_bound: bool = True
+) -> list[Quantity]:
     """The means over data of all estimates.
 
     Args:
@@ -119,11 +121,15 @@ def summarise(estimates: Estimates, *, cells: int, discrete: bool, is_likelihood
         cells: how many numbers a datum has.
         discrete: whether the likelihood is a probability, and no density.
         is_likelihood: whether the data lie in the likelihood's support; if not, the sums are cross-entropies.
+        is_bound: whether q(z|x) has a density; if not, there is no bound, no KL and no importance sampling.
     """
     labels = LABELS if is_likelihood else CROSS_ENTROPY_LABELS
+    if not is_bound:
+        labels = {"reconstruction": POINT_LABELS[is_likelihood], "penalty": "penalty -log p(z)"}
     quantities = []
     for key, label in labels.items():
-        average = mean(getattr(estimates, key), getattr(estimates, f"{key}_error"))
+        term = "kl" if key == "penalty" else key  # the KL's formula, with a density of 1 at the point
+        average = mean(getattr(estimates, term), getattr(estimates, f"{term}_error"))
         in_bits = discrete and is_likelihood and key in ("elbo", "log_likelihood")
         bits = -average.value / cells / math.log(2) if in_bits else None
         quantities.append(Quantity(key, label, average, bits))
@@ -141,6 +147,10 @@ CROSS_ENTROPY_LABELS = {
     "reconstruction": "minus cross-entropy",
     "kl": "KL(q(z|x) || p(z))",
     "log_likelihood": "cross-entropy bound, importance-sampled",
+}
+POINT_LABELS = {
+    True: "log p(x|z) at the point z of x",
+    False: "minus cross-entropy at the point z of x",
 }
 
 

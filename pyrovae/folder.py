@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pyrovae.config import Config, dump, read, resolve
+from pyrovae.component import is_imported
+from pyrovae.config import Config, dump, own_names, read, resolve
 from pyrovae.errors import RunError
 from pyrovae.train import Metrics, Snapshot
 
@@ -24,7 +25,7 @@ Checkpoint = Literal["best", "last"]
 class Folder:
     """A run on disk: ``config.toml``, ``metrics.jsonl``, ``checkpoints/`` and ``figures/``.
 
-    Nothing that is read from it can run code.
+    Nothing that is read from it can run code, but for components of the user's own that are trusted.
 
     Args:
         path: the folder.
@@ -68,9 +69,20 @@ class Folder:
             raise RunError(f"{path} is no run: it has no config.toml")
         return cls(path)
 
-    def config(self, changes: Mapping[str, Any] | None = None) -> Config:
-        """The configuration, with changes to it if any."""
-        return resolve(read(self.path / "config.toml"), changes or {})
+    def config(self, changes: Mapping[str, Any] | None = None, *, trust: bool = False) -> Config:
+        """The configuration, with changes to it if any.
+
+        Args:
+            changes: entries that are set anew.
+            trust: whether code of the user's own that the configuration names may be run.
+        """
+        layers = read(self.path / "config.toml"), changes or {}
+        if not trust and (own := [name for name in own_names(*layers) if not is_imported(name)]):
+            raise RunError(
+                f"{self.path} was trained with code of its own, {', '.join(own)}, and loading it runs that "
+                "code: allow it with --trust (in Python trust=True) if you know what it does"
+            )
+        return resolve(*layers)
 
     def write_config(self, config: Config) -> None:
         with _replacing(self.path / "config.toml") as file:

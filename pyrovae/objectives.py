@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ class _Observing(Trace_ELBO):
     """Keeps what the observed sites contribute, from the traces that Pyro's ELBO makes anyway."""
 
     observed: Tensor | float = 0.0
+    needs_reparameterized: ClassVar[bool] = False
+    """Whether gradients are wrong, without a word, for draws that no gradient passes through."""
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         model_trace, guide_trace = super()._get_trace(model, guide, args, kwargs)
@@ -31,7 +33,8 @@ class _Observing(Trace_ELBO):
 class _TraceELBO(_Observing, Trace_ELBO): ...
 
 
-class _TraceMeanFieldELBO(_Observing, TraceMeanField_ELBO): ...
+class _TraceMeanFieldELBO(_Observing, TraceMeanField_ELBO):
+    needs_reparameterized = True  # with validation off, Pyro drops the score term
 
 
 ELBOS: Mapping[ObjectiveName, type[_Observing]] = {

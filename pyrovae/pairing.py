@@ -6,6 +6,7 @@ from typing import Any
 
 from pyrovae import component, supports
 from pyrovae.errors import Problem
+from pyrovae.objectives import ELBOS, ObjectiveName
 
 
 def misfit(prior: Any, posterior: Any) -> str | None:
@@ -39,6 +40,22 @@ def refusal(prior: Any, posterior: Any) -> Problem | None:
         if misfit(prior, component.find("posterior", name)) is None
     ]
     return Problem("posterior.name", f"{reason}; posteriors that fit: {', '.join(fitting) or 'none'}")
+
+
+def objective_misfit(objective: ObjectiveName, posterior: Any) -> str | None:
+    """Why an objective cannot train a posterior; ``None`` where it can."""
+    if ELBOS[objective].needs_reparameterized and not posterior.reparameterized:
+        return f"{objective!r} needs gradients through draws, and those of {_name(posterior)!r} have none"
+    return None
+
+
+def objective_refusal(objective: ObjectiveName, posterior: Any) -> Problem | None:
+    """What to say to a user who asked for an objective that cannot train the posterior."""
+    reason = objective_misfit(objective, posterior)
+    if reason is None:
+        return None
+    fitting = [name for name in ELBOS if objective_misfit(name, posterior) is None]
+    return Problem("objective.name", f"{reason}; what fits: {', '.join(fitting)}")
 
 
 def _name(part: Any) -> str:

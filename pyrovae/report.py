@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,10 +57,16 @@ def stepping(batches: Iterable[Tensor], report: Report) -> Iterator[Tensor]:
         report.step()
 
 
-def epoch_line(metrics: Any, epochs: int) -> str:
-    """The numbers of an epoch in one line."""
+def epoch_line(metrics: Any, epochs: int, terms: Mapping[str, str]) -> str:
+    """The numbers of an epoch in one line.
+
+    Args:
+        metrics: of the epoch.
+        epochs: how many there are in all.
+        terms: what ``elbo`` and ``kl`` are called.
+    """
     validation = f", validation {metrics['validation_elbo']:.2f}" if "validation_elbo" in metrics else ""
     return (
-        f"epoch {metrics['epoch']}/{epochs}: ELBO {metrics['train_elbo']:.2f}{validation}, "
-        f"KL {metrics['train_kl']:.2f} nats, {metrics['examples_per_second']:,.0f}/s"
+        f"epoch {metrics['epoch']}/{epochs}: {terms['elbo']} {metrics['train_elbo']:.2f}{validation}, "
+        f"{terms['kl']} {metrics['train_kl']:.2f} nats, {metrics['examples_per_second']:,.0f}/s"
     )

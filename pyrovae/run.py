@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import Size, Tensor, nn
 
 from pyrovae import component, data, generate, pairing
 from pyrovae.component import Component
-from pyrovae.config import Config, Data
+from pyrovae.config import Config, Data, own_names
 from pyrovae.data import Dataset, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError, Problem, RunError
@@ -54,8 +56,12 @@ def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | 
     with seeded(config.seed, "weights"):
         prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
         posterior = make("posterior", event_shape=prior.event_shape)
-        if problem := pairing.refusal(prior, posterior):
-            raise ConfigError([problem])
+        problems = [
+            pairing.refusal(prior, posterior),
+            pairing.objective_refusal(config.objective.name, posterior),
+        ]
+        if found := [problem for problem in problems if problem is not None]:
+            raise ConfigError(found)
         likelihood = make("likelihood", event_shape=event_shape)
         shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
         return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
@@ -146,11 +152,18 @@ class Run:
         return run
 
     @classmethod
-    def load(cls, path: Path, checkpoint: Checkpoint = "best") -> Run:
-        """A run from its folder, with the weights of a checkpoint."""
+    def load(cls, path: Path, checkpoint: Checkpoint = "best", *, trust: bool = False) -> Run:
+        """A run from its folder, with the weights of a checkpoint.
+
+        Args:
+            path: the run's folder.
+            checkpoint: which weights.
+            trust: whether components of the user's own, which the run names, may be imported: it runs them.
+        """
         folder = Folder.open(path)
-        config = folder.config()
+        config = folder.config(trust=trust)
         weights, facts = folder.read_weights(checkpoint)
+        _warn_of_changed_code(facts, config)
         program = build(config, Size(json.loads(facts["event_shape"])))
         try:
             program.load_state_dict(weights)
@@ -161,24 +174,30 @@ class Run:
         return run
 
     @classmethod
-    def resume(cls, path: Path, *, epochs: int | None = None, dataset: Dataset | None = None) -> Run:
+    def resume(
+        cls, path: Path, *, epochs: int | None = None, dataset: Dataset | None = None, trust: bool = False
+    ) -> Run:
         """A run from its folder, ready to go on where it stopped.
 
         Args:
             path: the run's folder.
             epochs: how many there shall be in all, if not as many as were configured.
             dataset: the data, where they came as an array.
+            trust: whether components of the user's own, which the run names, may be imported: it runs them.
         """
         folder = Folder.open(path)
-        config = folder.config({"train": {"epochs": epochs}} if epochs is not None else {})
+        changes = {"train": {"epochs": epochs}} if epochs is not None else {}
+        config = folder.config(changes, trust=trust)
         history, state = folder.history(), folder.read_state()
         if len(history) < (state.epoch if state else 0) or (state is None and folder.has("last")):
             raise RunError(f"{path} cannot go on: its metrics.jsonl or its checkpoints/resume.pt is missing")
+        dataset = load_data(config.data) if dataset is None else dataset
         run = cls._assembled(config, dataset)
         run.folder = folder
         if state is not None:
             weights, facts = folder.read_weights("best")
-            _check_unchanged(facts, run.facts)
+            _check_unchanged(facts, _facts(dataset))
+            _warn_of_changed_code(facts, config)
             run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
             run.history = history[: state.epoch]
             if config.train.epochs < state.epoch:
@@ -194,7 +213,7 @@ class Run:
         """A run with its program and its data, before the first epoch."""
         dataset = load_data(config.data) if dataset is None else dataset
         program = build(config, Size(dataset.event_shape), objects)
-        run = cls(_anchored(config), program, _facts(dataset))
+        run = cls(_anchored(config), program, _facts(dataset) | _code(config))
         run.prepared = prepare(dataset, config.data, program.likelihood)
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
@@ -227,6 +246,24 @@ class Run:
                 yield metrics
         finally:
             self.use("best")
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What the two terms of the objective and their sum are called: a point has no bound and no KL."""
+        if self.program.posterior.is_density:
+            return {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
+        return {"elbo": "objective", "reconstruction": "reconstruction", "kl": "penalty"}
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader of this run's numbers must know."""
+        if self.program.posterior.is_density:
+            return []
+        name = component.name_of(type(self.program.posterior))
+        return [
+            f"{name!r} is a point and no density: what is maximised, log p(x|z) + log p(z), is no bound of "
+            "log p(x), and importance sampling is undefined"
+        ]
 
     @property
     def saved_epochs(self) -> int:
@@ -278,6 +315,7 @@ class Run:
             cells=self.program.event_shape.numel(),
             discrete=self.program.likelihood.support.is_discrete,
             is_likelihood=is_likelihood,
+            is_bound=self.program.posterior.is_density,
         )
 
     def use(self, checkpoint: Checkpoint) -> None:
@@ -379,6 +417,23 @@ def _anchored(config: Config) -> Config:
 def _facts(dataset: Dataset) -> dict[str, str]:
     """What a checkpoint tells of the data: the shape of a datum, and a hash of the training rows."""
     return {"event_shape": json.dumps(list(dataset.event_shape)), "data": dataset.fingerprint()}
+
+
+def _code(config: Config) -> dict[str, str]:
+    """A hash of each file of the user's own that a component of the run comes from."""
+    files = {component.source_file(name) for name in own_names(config.model_dump())} - {None}
+    return {"code": json.dumps({str(file): _hash(file) for file in files if file})} if files else {}
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _warn_of_changed_code(recorded: Mapping[str, str], config: Config) -> None:
+    now = json.loads(_code(config).get("code", "{}"))
+    for file, digest in json.loads(recorded.get("code", "{}")).items():
+        if now.get(file) != digest:
+            warnings.warn(f"{file} has changed since the run was trained with it", stacklevel=3)
 
 
 def _check_unchanged(recorded: Mapping[str, str], now: Mapping[str, str]) -> None:

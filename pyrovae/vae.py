@@ -171,9 +171,18 @@ class VAE(TransformerMixin, BaseEstimator):
         self.run.save(Path(path))
 
     @classmethod
-    def load(cls, path: str | Path, *, checkpoint: Checkpoint = "best", verbose: bool = True) -> Self:
-        """The VAE of a run folder, from Python or from the command line."""
-        run = Run.load(Path(path), checkpoint)
+    def load(
+        cls, path: str | Path, *, checkpoint: Checkpoint = "best", verbose: bool = True, trust: bool = False
+    ) -> Self:
+        """The VAE of a run folder, from Python or from the command line.
+
+        Args:
+            path: the run's folder.
+            checkpoint: which weights.
+            verbose: as for the constructor.
+            trust: whether components of your own, which the run names, may be imported: it runs their code.
+        """
+        run = Run.load(Path(path), checkpoint, trust=trust)
         entries = run.config.model_dump()
         train = {name: entries["train"].pop(name) for name in ("epochs", "batch_size", "lr")}
         del entries["data"]["source"]
@@ -236,11 +245,11 @@ class VAE(TransformerMixin, BaseEstimator):
         self.run_ = run
         epochs, steps = run.config.train.epochs, run.steps_per_epoch
         console = Console(stderr=True, quiet=not self.verbose)
-        for line in (run.prepared.dataset.describe(), *run.prepared.notes):
+        for line in (run.prepared.dataset.describe(), *run.prepared.notes, *run.caveats):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step):
-                report.say(epoch_line(metrics, epochs))
+                report.say(epoch_line(metrics, epochs, run.terms))
 
 
 def _plain(value: Any) -> Any:

@@ -115,6 +115,7 @@ def test_programs_know_families_and_nothing_above(module: str) -> None:
 
 ARROWS = {
     "objectives": {"programs"},
+    "pairing": {"objectives", "supports"},
     "engine": {"objectives"},
     "evaluate": {"programs", "randomness"},
     "generate": {"programs", "randomness", "evaluate"},

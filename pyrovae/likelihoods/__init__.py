@@ -26,6 +26,9 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
     tolerated: ClassVar[Constraint | None] = None
     """A wider set on which the formula can be evaluated, though it is no density there."""
 
+    conditional: ClassVar[bool] = False
+    """Whether p(x|z) is conditional on a statistic of x as well: it sums to one over data that share it."""
+
     calibrates: bool = False
     """Whether :meth:`calibrate` sets anything."""
 
@@ -44,7 +47,7 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
         """
 
     def conditioned(self, features: Tensor, x: Tensor) -> TorchDistribution:
-        """p(x|z) where something of the datum itself is known, as the total of a multinomial one.
+        """p(x|z) where something of the datum itself is known, as its total; most take no notice.
 
         Args:
             features: as for :meth:`forward`.

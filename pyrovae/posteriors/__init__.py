@@ -31,6 +31,9 @@ class Posterior(component.Component, nn.Module, ABC, family="posterior"):
     is_density: ClassVar[bool] = True
     """Whether q(z|x) has a density, so that there is a bound and a KL; a point has none."""
 
+    reparameterized: ClassVar[bool] = True
+    """Whether gradients pass through draws."""
+
     one_site_per_variable: ClassVar[bool] = False
     """Whether each latent variable is a site of its own, so that an objective can sum it out.
 

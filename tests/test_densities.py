@@ -1,0 +1,214 @@
+"""Laws of priors, posteriors and likelihoods, which are one kind of thing once their features are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from members import Case, cases, code_shape, each, features_for, shaken
+from pyro.distributions import TorchDistribution
+from sets import data_on, event_shape, extremes, rule
+from torch import Size, Tensor
+
+from pyrovae import supports
+
+Z = 5.0
+"""Largest deviation of a mean of draws, in standard errors: a false alarm in 2 million comparisons."""
+
+PRIORS, POSTERIORS, LIKELIHOODS = cases("prior"), cases("posterior"), cases("likelihood")
+CONDITIONAL = POSTERIORS + LIKELIHOODS
+DENSITIES = [case for case in PRIORS + CONDITIONAL if getattr(case.member, "is_density", True)]
+OWN_DRAWS = [case for case in DENSITIES if getattr(case.member, "only_own_draws", None)]
+SCORED = [
+    case for case in DENSITIES if case not in OWN_DRAWS and not getattr(case.member, "conditional", False)
+]
+
+
+def encode(x: Tensor) -> TorchDistribution:
+    """Some q(z|x) on real vectors, for priors that are made from the guide."""
+    moved = x.flatten(1)[:, :2]
+    return pyro.distributions.Normal(moved, torch.ones_like(moved)).to_event(1)
+
+
+def fresh(case: Case) -> Any:
+    """The component for two coordinates or few cells, as it starts."""
+    if case.family == "prior":
+        return case.make(latent_dim=2, datum_shape=Size([2]))
+    if case.family == "posterior":
+        return case.make(event_shape=code_shape(case.member.support))
+    return case.make(event_shape=event_shape(case.member.support))
+
+
+def given_features(module: Any, *batch: int) -> TorchDistribution:
+    """The distribution that a component gives for random features; a prior needs none."""
+    return module(encode) if module.family == "prior" else module(features_for(module, *batch))
+
+
+def density(case: Case, *batch: int) -> tuple[Any, TorchDistribution]:
+    """The component with random weights in float64, and a distribution of its."""
+    module = shaken(fresh(case))
+    return module, given_features(module, *batch)
+
+
+def integrate(p: TorchDistribution, module: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """E_p[function], by quadrature."""
+    return sum(  # type: ignore[return-value]
+        (p.log_prob(values).exp() * weights) @ function(values).double().flatten(1)
+        for values, weights in rule(module.support, module.event_shape).chunks()
+    )
+
+
+def bounded_moments(values: Tensor) -> Tensor:
+    """Bounded functions of single coordinates and of pairs, which have moments under heavy tails too."""
+    squashed = values.flatten(1).tanh()
+    return torch.cat([squashed, squashed.square(), squashed * squashed.roll(1, -1)], dim=1)
+
+
+@each(SCORED)
+@torch.no_grad()
+def test_log_prob_integrates_to_one(case: Case) -> None:
+    module, p = density(case)
+    total = integrate(p, module, lambda values: torch.ones(len(values), 1)).item()
+    assert total == pytest.approx(1.0, abs=1e-4)  # the error of the rule at a kink is 3e-5
+
+
+@each(SCORED)
+@torch.no_grad()
+def test_samples_match_the_density(case: Case) -> None:
+    n = 20_000
+    module, p = density(case)
+    means = integrate(p, module, bounded_moments)
+    variances = integrate(p, module, lambda values: bounded_moments(values).square()) - means**2
+    drawn = bounded_moments(p.sample(Size([n]))).mean(0)
+    assert ((drawn - means).abs() <= Z * (variances.clamp(min=0) / n).sqrt() + 1e-9).all()
+
+
+@each(OWN_DRAWS)
+@torch.no_grad()
+def test_weights_of_own_draws_against_a_narrow_density_have_mean_one(case: Case) -> None:
+    """E_q[r(z) / q(z)] = 1 for any density r that is nowhere without q: samples follow what is scored."""
+    n = 50_000
+    p = density(case)[1]
+    centre = p.expand(Size([1000])).rsample()
+    q = p.expand(Size([n]))
+    z = q.rsample()
+    r = pyro.distributions.Normal(centre.mean(0), centre.std(0) / 2).to_event(1)
+    weights = (r.log_prob(z) - q.log_prob(z)).exp()
+    assert (weights.mean() - 1).abs() <= Z * weights.std() / n**0.5
+
+
+@each(DENSITIES)
+@torch.no_grad()
+def test_draws_have_the_event_shape_and_lie_in_the_support(case: Case) -> None:
+    for dtype in (torch.float32, torch.float64):
+        module = fresh(case).to(dtype)
+        p = given_features(module)
+        assert (p.batch_shape, p.event_shape) == (Size(), module.event_shape)
+        draws = p.expand(Size([3, 100])).sample()
+        assert draws.shape == (3, 100, *module.event_shape)
+        assert supports.contains(module.support, draws)
+
+
+@each(DENSITIES)
+@torch.no_grad()
+def test_draws_and_scores_have_the_dtype_of_the_component(case: Case) -> None:
+    for dtype in (torch.float32, torch.float64):
+        module = fresh(case).to(dtype)
+        p = module(encode) if module.family == "prior" else module(features_for(module).to(dtype))
+        draw = p.rsample() if p.has_rsample else p.sample()
+        assert p.log_prob(draw).isfinite()
+        assert p.log_prob(draw).dtype == dtype
+
+
+@each([case for case in LIKELIHOODS if case in SCORED])
+@torch.no_grad()
+def test_the_mean_of_a_likelihood_is_the_expected_datum(case: Case) -> None:
+    module, p = density(case)
+    torch.testing.assert_close(p.mean.flatten(), integrate(p, module, lambda x: x), atol=1e-4, rtol=1e-4)
+
+
+@each(CONDITIONAL)
+@torch.no_grad()
+def test_particle_dimensions_change_no_log_prob(case: Case) -> None:
+    module = shaken(fresh(case))
+    features = features_for(module, 5, 3)
+    p = module(features)
+    values = p.rsample() if p.has_rsample else p.sample()
+    assert (p.batch_shape, values.shape) == ((5, 3), (5, 3, *module.event_shape))
+    scores = p.log_prob(values)
+    assert scores.shape == (5, 3)
+    if case not in OWN_DRAWS:
+        folded = module(features.flatten(0, 1)).log_prob(values.flatten(0, 1))
+        torch.testing.assert_close(scores.flatten(), folded, atol=1e-9, rtol=1e-9)
+
+
+@each(CONDITIONAL)
+def test_huge_features_give_finite_log_probs_and_gradients(case: Case) -> None:
+    module = fresh(case)
+    features = (1e3 * features_for(module, 64).float().sign()).requires_grad_()
+    near = module(features)
+    values = [near.rsample() if near.has_rsample else near.sample()]
+    if case in SCORED:
+        values.append(module(torch.zeros_like(features)).sample())
+    for value in values:
+        _check_finite(module, features, near.log_prob(value) + _touch(value))
+
+
+@each(LIKELIHOODS)
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e3])
+def test_data_at_the_ends_of_the_support_give_finite_log_probs_and_gradients(case: Case, size: float) -> None:
+    module = fresh(case)
+    for value in extremes(module.support):
+        features = (size * features_for(module, 64).float()).requires_grad_()
+        x = torch.full((64, *module.event_shape), value)
+        _check_finite(module, features, module.conditioned(features, x).log_prob(x))
+        assert module.seen(x).isfinite().all()
+
+
+def _touch(value: Tensor) -> Tensor:
+    """Something of the size of the log-prob that has a gradient if the value has."""
+    return value.flatten(1).sum(1)
+
+
+def _check_finite(module: Any, features: Tensor, log_prob: Tensor) -> None:
+    gradients = torch.autograd.grad(
+        log_prob.sum(), [features, *module.parameters()], retain_graph=True, allow_unused=True
+    )
+    assert log_prob.isfinite().all()
+    assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+@each(PRIORS + CONDITIONAL)
+def test_every_parameter_and_feature_moves_the_loss(case: Case) -> None:
+    """By the log-prob of fixed values, or where draws have gradients and only they are scored, by both."""
+    module = shaken(fresh(case))
+    features = [] if case.family == "prior" else [features_for(module, 4).requires_grad_()]
+    p = module(encode).expand([4]) if case.family == "prior" else module(*features)
+    if case in SCORED or not p.has_rsample:
+        loss = p.log_prob(p.sample().detach())
+    else:
+        value = p.rsample()
+        weights = torch.randn_like(value)
+        loss = (weights * value).flatten(1).sum(1) + (p.log_prob(value) if case in DENSITIES else 0.0)
+    for feature in features:
+        (gradient,) = torch.autograd.grad(loss.sum(), feature, retain_graph=True)
+        assert (gradient != 0).any(0).all()
+    for parameter in module.parameters():
+        (gradient,) = torch.autograd.grad(loss.sum(), parameter, retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+@each(POSTERIORS)
+def test_gradients_pass_through_draws_as_declared(case: Case) -> None:
+    assert density(case)[1].has_rsample is case.member.reparameterized
+
+
+@each(LIKELIHOODS)
+def test_the_encoder_sees_data_in_their_own_shape(case: Case) -> None:
+    module = fresh(case)
+    x = data_on(module.support, 7, *module.event_shape)
+    assert module.seen(x).shape == x.shape
+    assert module.seen(x).abs().max() < 20
