@@ -1,0 +1,192 @@
+"""Components of the user's own, by file and class: as good as other names, and run only where trusted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyrovae import VAE, component
+from pyrovae.cli import main
+from pyrovae.config import resolve
+from pyrovae.errors import ConfigError, RunError
+from pyrovae.run import Run
+
+NETS = '''
+from typing import Annotated
+from pydantic import Field
+from torch import nn
+from pyrovae.networks import Network, Shapes
+
+print("this code has run")
+
+class MyPair(Network):
+    """A pair of mine.
+
+    .. math:: h = A x
+    """
+
+    def __init__(
+        self, shapes: Shapes, *, units: Annotated[int, Field(ge=1, description="units")] = 8
+    ) -> None:
+        cells = shapes.event_shape.numel()
+        up = nn.Linear(units, shapes.posterior_features)
+        down = nn.Linear(units, shapes.likelihood_features * cells)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(cells, units), up)
+        super().__init__(shapes, encoder, nn.Sequential(nn.Linear(shapes.code_size, units), down))
+
+class Hungry(Network):
+    def __init__(self, shapes: Shapes, weather: str) -> None: ...
+
+class Other: ...
+'''
+PRIOR = """
+import pyro.distributions as dist
+import torch
+from torch.distributions import constraints
+from pyrovae.priors import Prior
+
+class Shifted(Prior):
+    support = constraints.real_vector
+
+    def forward(self, encode):
+        return dist.Normal(torch.ones(self.latent_dim), 1.0).to_event(1)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user's file, in the folder where the user works."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my_nets.py"
+    path.write_text(textwrap.dedent(NETS))
+    yield path
+    forget(path)
+
+
+def forget(path: Path) -> None:
+    """As in a new process."""
+    sys.modules.pop(str(path), None)
+    for name in [name for name in component._IMPORTED if name.startswith(str(path))]:
+        del component._IMPORTED[name]
+
+
+def train(*arguments: str) -> None:
+    main_until_exit(["train", "--epochs", "1", "--set", "data.limit=100", "--run", "run", *arguments])
+
+
+def main_until_exit(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return int(exit_.value.code or 0)
+
+
+def test_a_file_and_a_class_are_a_name_with_options(file: Path) -> None:
+    config = resolve({"network": {"name": "my_nets.py:MyPair", "units": 3}})
+    assert config.network.name == f"{file}:MyPair"  # wherever the run is read
+    assert config.network.options == {"units": 3}
+    assert resolve(config.model_dump()).model_dump() == config.model_dump()
+
+
+def test_every_family_takes_a_class_of_a_file(file: Path) -> None:
+    (file.parent / "mine.py").write_text(PRIOR)
+    run = Run.start(resolve({"prior": "mine.py:Shifted", "network": "my_nets.py:MyPair"}))
+    assert type(run.program.prior).__name__ == "Shifted"
+    assert type(run.program.network).__name__ == "MyPair"
+    forget(file.parent / "mine.py")
+
+
+def test_a_class_of_an_installed_module_is_a_name_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(file.parent))
+    assert resolve({"network": "my_nets:MyPair"}).network.name == "my_nets:MyPair"
+    sys.modules.pop("my_nets")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_nets.py:MyPear", "my_nets.py holds no component 'MyPear'; those it holds: MyPair, Hungry"),
+        ("my_nets.py:Other", "my_nets.py holds no component 'Other'"),
+        ("my_nests.py:MyPair", "there is no file my_nests.py"),
+        (
+            "no.such.package:MyPair",
+            "no.such.package cannot be imported: ModuleNotFoundError: No module named 'no'",
+        ),
+        ("broken.py:MyPair", "broken.py cannot be imported: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said_in_a_sentence(
+    file: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file.parent / "broken.py").write_text("1 / 0")
+    assert main_until_exit(["config", "--set", f"network.name={name}"]) == 2
+    assert f"error: network.name: {message}" in capsys.readouterr().err
+
+
+def test_a_class_of_another_family_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prior.name: 'my_nets.py:MyPair' is a network, and no prior"):
+        resolve({"prior": "my_nets.py:MyPair"})
+
+
+def test_a_constructor_that_asks_for_more_is_told_what_there_is(file: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"network.name: .*Hungry asks for weather; a network is given shapes"
+    ):
+        Run.start(resolve({"network": "my_nets.py:Hungry"}))
+
+
+def test_a_run_with_code_of_its_own_loads_only_where_it_is_trusted(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--network", "my_nets.py:MyPair")
+    weights = Run.load(Path("run")).program.state_dict()  # its code runs in this process anyway
+    capsys.readouterr()
+    forget(file)
+    for command in (
+        ["evaluate", "run"],
+        ["sample", "run"],
+        ["reconstruct", "run"],
+        ["train", "--resume", "run"],
+    ):
+        assert main_until_exit(command) == 1
+        printed = capsys.readouterr()
+        assert f"{file}:MyPair, and loading it runs that code: allow it with --trust" in printed.err
+        assert "this code has run" not in printed.out
+    with pytest.raises(RunError, match="trust=True"):
+        VAE.load("run")
+    loaded = VAE.load("run", trust=True)
+    assert "this code has run" in capsys.readouterr().out
+    assert all(torch.equal(weights[name], value) for name, value in loaded.program.state_dict().items())
+
+
+def test_a_trusted_run_does_all_that_others_do(file: Path) -> None:
+    train("--network", "my_nets.py:MyPair")
+    commands = [
+        ["evaluate", "run", "--particles", "3"],
+        ["sample", "run"],
+        ["train", "--resume", "run", "--epochs", "2"],
+    ]
+    for command in commands:
+        program = f"from pyrovae.cli import main; main({[*command, '--trust']!r})"
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            cwd=file.parent.parent / file.parent,
+        )
+    assert [metrics["epoch"] for metrics in Run.load(Path("run")).history] == [1, 2]
+
+
+def test_code_that_has_changed_since_is_warned_of(file: Path) -> None:
+    train("--network", "my_nets.py:MyPair")
+    recorded = json.loads(Run.load(Path("run")).facts["code"])
+    assert list(recorded) == [str(file)]
+    file.write_text(file.read_text() + "# a remark\n")
+    with pytest.warns(UserWarning, match="my_nets.py has changed since the run was trained with it"):
+        Run.load(Path("run"))
