@@ -80,6 +80,8 @@ def in_words(support: Constraint) -> str:
         >>> in_words(constraints.boolean)
         '{0, 1}'
     """
+    if isinstance(support, constraints.integer_interval):
+        return f"the integers from {support.lower_bound} to {support.upper_bound}"
     return next((words for known, words in WORDS if same(known, support)), str(support))
 
 

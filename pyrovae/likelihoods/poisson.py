@@ -1,0 +1,32 @@
+"""The Poisson likelihood, for counts."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from pyrovae.distributions.counts import Counts
+from pyrovae.likelihoods._counts import CountLikelihood, bounded
+
+
+class Poisson(CountLikelihood):
+    r"""Independent counts whose variance is their mean; the decoder gives the logarithm f(z) of the rate.
+
+    .. math:: P(x|z) = \prod_i \frac{\lambda_i^{x_i} e^{-\lambda_i}}{x_i!}, \qquad
+       \log \lambda_i = 15 \tanh\bigl(f_i(z) / 15\bigr)
+
+    Rates lie between exp(-15) and exp(15). The encoder sees log(1 + x).
+
+    Args:
+        event_shape: the shape of one datum.
+
+    Source: McCullagh and Nelder, *Generalized Linear Models*, 1989, chapter 6.
+
+    Example:
+        >>> Poisson(torch.Size([1]))(torch.zeros(1, 1)).log_prob(torch.zeros(1))  # nats
+        tensor(-1.)
+    """
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        log_rate = bounded(features.squeeze(-1 - len(self.event_shape)))
+        return Counts(dist.Poisson(log_rate.exp()), features.dtype).to_event(len(self.event_shape))
