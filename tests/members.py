@@ -78,11 +78,12 @@ def each(cases: Sequence[Any], name: str = "case") -> pytest.MarkDecorator:
 
 
 def shaken(module: nn.Module) -> Any:
-    """The module in float64, with all parameters moved from where they start."""
+    """The module in float64, with all parameters moved from where they start; of matrices, their products."""
     module.double()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+            inputs = parameter[0].numel() if parameter.dim() > 1 else 1
+            parameter += 0.3 * torch.randn_like(parameter) / inputs**0.5
     return module
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pyro.distributions as dist
-import torch
 from pydantic import Field
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.nn.functional import softplus
 
-from pyrovae.likelihoods import Likelihood
-
-UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1
+from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal
 
 
-class Gaussian(Likelihood):
+class Gaussian(ScaledLikelihood):
     r"""Independent normal cells; the decoder gives the mean m(z), and the scale too if it is per pixel.
 
     .. math:: p(x|z) = \prod_i \mathcal{N}\bigl(x_i;\, m_i(z), \sigma_i^2\bigr)
@@ -27,14 +21,15 @@ class Gaussian(Likelihood):
     ``scale``       sigma
     ==============  ===============================================================================
     a number        fixed, in the unit of the data
-    ``learned``     one number for all cells, floor + softplus(s), trained with the weights
+    ``learned``     one number for all cells, floor + softplus(s), trained with the weights; starts at the
+                    standard deviation of all cells of the training data
     ``per-pixel``   floor + softplus(s_i(z)), from the decoder
     ``optimal``     one number: sigma squared is the mean squared error of the training data, set after
                     each epoch (the maximum-likelihood value in closed form), and at least floor squared
     ==============  ===============================================================================
 
     The ``optimal`` scale is 1 until it is first set. Under Pyro's own ``SVI`` nothing sets it but a call of
-    ``program.calibrate(batches)``; ``learned`` needs none.
+    ``program.calibrate(batches)``; ``learned`` needs none, but starts near 1 without ``program.initialize``.
 
     Args:
         event_shape: the shape of one datum.
@@ -51,46 +46,19 @@ class Gaussian(Likelihood):
     """
 
     support = constraints.real
-    scale: Tensor | None
-    unbounded_scale: nn.Parameter | None
+    error_power = 2
 
     def __init__(
         self,
         event_shape: Size,
         *,
         scale: Annotated[
-            Annotated[float, Field(gt=0)] | Literal["learned", "per-pixel", "optimal"],
+            ScaleOrOptimal,
             Field(description="standard deviation of a cell, in the unit of the data, or how it is found"),
         ] = "optimal",
-        floor: Annotated[
-            float, Field(gt=0, description="smallest scale that can be learned, in the unit of the data")
-        ] = 0.01,
+        floor: Floor = 0.01,
     ) -> None:
-        super().__init__(event_shape)
-        self.floor = floor
-        self.calibrates = scale == "optimal"
-        self.features = 2 if scale == "per-pixel" else 1
-        fixed = 1.0 if self.calibrates else scale
-        self.register_buffer("scale", torch.tensor(fixed) if isinstance(fixed, float | int) else None)
-        unbounded = nn.Parameter(torch.tensor(UNIT_SCALE)) if scale == "learned" else None
-        self.register_parameter("unbounded_scale", unbounded)
+        super().__init__(event_shape, scale, floor)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        loc, *unbounded = features.unbind(-1 - len(self.event_shape))
-        return dist.Normal(loc, self._scale(*unbounded)).to_event(len(self.event_shape))
-
-    def _scale(self, unbounded: Tensor | None = None) -> Tensor:
-        if self.scale is not None:
-            return self.scale
-        shared = self.unbounded_scale if unbounded is None else unbounded
-        assert shared is not None
-        return self.floor + softplus(shared)
-
-    def calibrate(self, pairs: Iterable[tuple[dist.TorchDistribution, Tensor]]) -> None:
-        """Set the scale to the root of the mean squared error over all cells of all pairs."""
-        squared_error, cells = 0.0, 0
-        for given_code, x in pairs:
-            squared_error += (given_code.mean - x).square().sum(dtype=torch.float64).item()
-            cells += x.numel()
-        assert self.scale is not None
-        self.scale.fill_(max(math.sqrt(squared_error / cells), self.floor))
+        return dist.Normal(*self.loc_and_scale(features)).to_event(len(self.event_shape))
