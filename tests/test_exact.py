@@ -14,6 +14,7 @@ from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.networks import Shapes
 from pyrovae.networks.linear import Linear
 from pyrovae.objectives import ELBOS, Objective
+from pyrovae.posteriors import _scale
 from pyrovae.posteriors import normal as posteriors
 from pyrovae.priors import normal as priors
 from pyrovae.programs.single_layer import SingleLayer
@@ -77,7 +78,7 @@ def solve(d: int, *, shift: float = 0.0, stretch: float = 1.0) -> Exact:
     towards_mean = scale.square()[:, None] * w.T / SIGMA**2
     encoder = affine(network.encoder)
     encoder.weight.copy_(torch.cat([towards_mean, torch.zeros_like(towards_mean)]))
-    unbounded = torch.expm1(stretch * scale - posteriors.SMALLEST_SCALE).log() - posteriors.UNIT_SCALE
+    unbounded = torch.expm1(stretch * scale - _scale.SMALLEST_SCALE).log() - _scale.UNIT_SCALE
     encoder.bias.copy_(torch.cat([shift * scale - towards_mean @ b, unbounded]))
 
     marginal = MultivariateNormal(b, w @ w.T + SIGMA**2 * torch.eye(CELLS, dtype=torch.float64))
