@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pyro.distributions as dist
-from torch import Tensor
+import torch
+from torch import Size, Tensor
+from torch.types import _size
 
 
 class OneHotCategorical(dist.OneHotCategorical):
@@ -27,6 +29,14 @@ class OneHotCategorical(dist.OneHotCategorical):
         >>> z.grad.exp()  # the gradient is log pi
         tensor([0.2500, 0.7500])
     """
+
+    def sample(self, sample_shape: _size = ()) -> Tensor:
+        # Torch's class reads the values back to the host, which no captured graph can.
+        chosen = self._categorical.sample(Size(sample_shape)).unsqueeze(-1)
+        zeros = torch.zeros(
+            self._extended_shape(sample_shape), dtype=self.logits.dtype, device=self.logits.device
+        )
+        return zeros.scatter(-1, chosen, 1.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pyro.distributions as dist
 from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.nn.functional import softplus
 
 from pyrovae.posteriors import Posterior
-
-SMALLEST_SCALE = 1e-5
-UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1: features of zero mean q(z|x) = N(0, 1)
+from pyrovae.posteriors._scale import positive
 
 
 class Normal(Posterior):
@@ -42,4 +37,4 @@ class Normal(Posterior):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         loc, unbounded = features.chunk(2, dim=-1)
-        return dist.Normal(loc, SMALLEST_SCALE + softplus(unbounded + UNIT_SCALE)).to_event(1)
+        return dist.Normal(loc, positive(unbounded)).to_event(1)
