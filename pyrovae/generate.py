@@ -138,4 +138,4 @@ def _sites(trace: poutine.Trace) -> list[Any]:
 
 
 def _flat(values: list[Tensor]) -> Tensor:
-    return torch.cat([value.flatten(1) for value in values], dim=1)
+    return torch.cat([value.reshape(len(value), -1) for value in values], dim=1)

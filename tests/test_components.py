@@ -22,6 +22,7 @@ from torch import Size
 import pyrovae
 from pyrovae import component
 from pyrovae.config import resolve
+from pyrovae.errors import ConfigError
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
 from pyrovae.run import build
@@ -89,7 +90,7 @@ def test_a_component_that_asks_for_what_no_program_has_is_told_what_there_is() -
     class Hungry(component.Component, family="network"):
         def __init__(self, shapes: Shapes, weather: str) -> None: ...
 
-    with pytest.raises(TypeError, match=r"Hungry asks for weather; a network is given shapes, and .* \*"):
+    with pytest.raises(ConfigError, match=r"Hungry asks for weather; a network is given shapes, and .* \*"):
         component.supplied(Hungry, {"shapes": None})
 
 

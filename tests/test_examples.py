@@ -1,0 +1,31 @@
+"""The example scripts run as their first lines say, and write what they promise."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
+def test_an_example_is_short(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_compare_priors_prints_a_row_for_each_prior_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, path = run("compare_priors.py", tmp_path, "--epochs", "2").splitlines()
+    assert [row.split()[0] for row in rows] == ["normal", "mixture", "vamp", "flow", "sphere"]
+    number = r"[+-]?\d+\.\d\d"
+    for row in rows:
+        assert re.search(rf"log p\(x\) = +{number} \+- {number} nats .* normal +{number} \+- {number}$", row)
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
