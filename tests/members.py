@@ -47,7 +47,7 @@ def allowed(annotation: Any) -> list[Any]:
     elif inspect.isclass(origin) and issubclass(origin, Sequence):
         values = [[value, value + 1] for value in allowed(arguments[0])[:1]]
     else:
-        values = {bool: [False, True], float: [0.25, 2.5], int: [6, 1]}.get(annotation, [])
+        values = {bool: [False, True], float: [0.75, 2.5], int: [6, 1]}.get(annotation, [])
     return [value for value in values if _is_valid(annotation, value)]
 
 

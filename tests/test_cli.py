@@ -191,6 +191,48 @@ def test_components_lists_every_component_of_every_family() -> None:
         assert f"--set {option}=" in out
 
 
+def test_the_matrix_has_a_cell_for_every_prior_and_posterior_on_one_set_and_a_reason_for_every_no() -> None:
+    printed = succeed("components", "--matrix").out
+    rows = {tuple(line.split()[:2]): line for line in printed.splitlines() if line.strip()}
+    assert rows["normal", "fits"].split() == ["normal"] + ["fits"] * 6
+    assert rows["planar", "fits"].split()[:-2] == ["planar"] + ["fits"] * 5
+    for posterior in ("planar", "radial", "sylvester", "iaf", "delta"):
+        reason = (
+            rf"\(\d+\) the prior 'vamp' needs q\(z\|x\) at any value, and '{posterior}' gives it at .*: .+"
+        )
+        assert re.search(reason, printed)
+    assert printed.count("no (") == 5
+    for pair in ("the unit sphere   sphere", "power-sphere     fits", "on one-hot codes", "on the simplex"):
+        assert re.search(pair.replace(" ", r"\s+"), printed)
+    assert "live on different sets, and do not fit" in printed
+
+
+def test_a_point_is_trained_under_another_name_than_a_bound_and_evaluated_without_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = succeed("train", *SMALL, "--posterior", "delta", "--epochs", "1", "--run", run)
+    assert "ELBO" not in trained.out + trained.err
+    assert "objective" in trained.out
+    assert "penalty" in trained.out
+    caveat = "'delta' is a point and no density"
+    assert caveat in trained.err
+    end = succeed("evaluate", run, "--particles", "1")
+    assert "log p(x|z) at the point z of x" in end.out
+    assert f"{caveat}: what is maximised, log p(x|z) + log p(z), is no bound of log p(x)" in end.out
+    assert "ELBO" not in end.out
+    assert "KL" not in end.out
+    assert "importance-sampled" not in end.out
+    facts = json.loads(succeed("evaluate", run, "--json").out)
+    assert list(facts["quantities"]) == ["reconstruction", "penalty"]
+    assert caveat in facts["caveats"][0]
+
+
+def test_a_bound_comes_without_caveats(tmp_path: Path) -> None:
+    succeed("train", *SMALL, "--epochs", "1", "--run", tmp_path / "run")
+    assert (
+        json.loads(succeed("evaluate", tmp_path / "run", "--particles", "1", "--json").out)["caveats"] == []
+    )
+
+
 # Training --------------------------------------------------------------------------------------------------
 
 
