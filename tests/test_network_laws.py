@@ -55,7 +55,7 @@ def trained(network: Network, wired: Wired) -> Network:
 
 def test_only_networks_for_pictures_refuse_a_shape_and_they_refuse_vectors_only() -> None:
     assert {(wired.case.name, tuple(wired.event_shape)) for wired in SHAPED if wired.refused()} == {
-        ("conv", (7,))
+        (name, (7,)) for name in ("conv", "gated-conv", "resnet")
     }
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import pairwise
-from typing import Annotated, Literal
 
-from pydantic import Field
-from torch import Size, nn
+from torch import nn
 
-from pyrovae.errors import ConfigError, Problem
+from pyrovae import component
 from pyrovae.networks import ACTIVATIONS, Activation, Dropout, Network, Normalization, Shapes
+from pyrovae.networks._images import Channels, Kernel, Units, hourglass, image_shape, strided
 
 
 class Conv(Network):
@@ -49,90 +46,28 @@ class Conv(Network):
         self,
         shapes: Shapes,
         *,
-        channels: Annotated[
-            Sequence[Annotated[int, Field(ge=1)]],
-            Field(min_length=1, description="channels after each convolution of the encoder"),
-        ] = (32, 64),
-        kernel: Annotated[Literal[3, 5, 7], Field(description="rows and columns of a kernel, in pixels")] = 3,
-        hidden: Annotated[int, Field(ge=1, description="units of the dense layer next to the code")] = 256,
+        channels: Channels = (32, 64),
+        kernel: Kernel = 3,
+        hidden: Units = 256,
         activation: Activation = "relu",
         normalization: Normalization = "none",
         dropout: Dropout = 0.0,
     ) -> None:
         normalizations: dict[str, Callable[[int], nn.Module]] = {
-            "none": _nothing,
+            "none": lambda width: nn.Identity(),
             "batch": nn.BatchNorm2d,
             "layer": partial(nn.GroupNorm, 1),
         }
+        normalize, phi = normalizations[normalization], ACTIVATIONS[activation]
 
-        def block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-            normalize = normalizations[normalization]
-            return nn.Sequential(convolution, normalize(convolution.out_channels), ACTIVATIONS[activation]())
+        def block(convolution: Callable[[int], nn.Module], width: int) -> nn.Module:
+            return nn.Sequential(convolution(width), normalize(width), phi())
 
-        image = _image_shape(shapes.event_shape)
-        sizes = [image[1:]]
-        for _ in channels:
-            sizes.append(Size(math.ceil(length / 2) for length in sizes[-1]))
-        smallest = Size([channels[-1], *sizes[-1]])
+        def dense(inputs: int, units: int) -> Iterable[nn.Module]:
+            return nn.Linear(inputs, units), phi()
 
-        down = [
-            block(nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2))
-            for inputs, outputs in pairwise([image[0], *channels])
-        ]
-        *up, last = [
-            _doubling(inputs, outputs, kernel, size)
-            for (outputs, inputs), size in zip(
-                pairwise([shapes.likelihood_features * image[0], *channels]), sizes, strict=False
-            )
-        ][::-1]
+        image = image_shape(shapes.event_shape, component.name_of(type(self)))
+        stages = strided(kernel, block)
         super().__init__(
-            shapes,
-            encoder=nn.Sequential(
-                nn.Flatten(),
-                nn.Unflatten(1, image),
-                *down,
-                nn.Flatten(),
-                nn.Linear(smallest.numel(), hidden),
-                ACTIVATIONS[activation](),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, shapes.posterior_features),
-            ),
-            decoder=nn.Sequential(
-                nn.Linear(shapes.code_size, hidden),
-                ACTIVATIONS[activation](),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, smallest.numel()),
-                ACTIVATIONS[activation](),
-                nn.Unflatten(1, smallest),
-                *map(block, up),
-                last,
-            ),
+            shapes, *hourglass(shapes, image, channels, stages, dense=dense, hidden=hidden, dropout=dropout)
         )
-
-
-def _nothing(channels: int) -> nn.Module:
-    return nn.Identity()
-
-
-def _image_shape(event_shape: Size) -> Size:
-    if len(event_shape) == 2:
-        return Size([1, *event_shape])
-    if len(event_shape) == 3:
-        return event_shape
-    raise ConfigError(
-        [
-            Problem(
-                "network.name",
-                f"'conv' needs images, (channels, rows, columns) or (rows, columns); a datum here has shape "
-                f"{tuple(event_shape)}, which 'mlp' and 'linear' take",
-            )
-        ]
-    )
-
-
-def _doubling(inputs: int, outputs: int, kernel: int, size: Size) -> nn.ConvTranspose2d:
-    """The transposed convolution from ceil(size / 2) back to size."""
-    even = tuple(1 - length % 2 for length in size)
-    return nn.ConvTranspose2d(
-        inputs, outputs, kernel, stride=2, padding=kernel // 2, output_padding=(even[0], even[1])
-    )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Annotated
+from collections.abc import Iterable
 
-from pydantic import Field
 from torch import nn
 
 from pyrovae.networks import ACTIVATIONS, Activation, Dropout, Network, Normalization, Shapes
+from pyrovae.networks._layers import Hidden, mirrored
 
 
 class MLP(Network):
@@ -36,26 +34,14 @@ class MLP(Network):
         self,
         shapes: Shapes,
         *,
-        hidden: Annotated[
-            Sequence[Annotated[int, Field(ge=1)]],
-            Field(description="units of each hidden layer of the encoder; the decoder mirrors them"),
-        ] = (400,),
+        hidden: Hidden = (400,),
         activation: Activation = "relu",
         normalization: Normalization = "none",
         dropout: Dropout = 0.0,
     ) -> None:
-        normalizations = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        normalize = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[normalization]
 
-        def layers(sizes: Sequence[int], outputs: int) -> nn.Sequential:
-            parts: list[nn.Module] = [nn.Flatten()]
-            for inputs, units in pairwise(sizes):
-                parts += [nn.Linear(inputs, units), normalizations[normalization](units)]
-                parts += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
-            return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))
+        def layer(inputs: int, units: int) -> Iterable[nn.Module]:
+            return nn.Linear(inputs, units), normalize(units), ACTIVATIONS[activation](), nn.Dropout(dropout)
 
-        cells = shapes.event_shape.numel()
-        super().__init__(
-            shapes,
-            encoder=layers([cells, *hidden], shapes.posterior_features),
-            decoder=layers([shapes.code_size, *reversed(hidden)], shapes.likelihood_features * cells),
-        )
+        super().__init__(shapes, *mirrored(shapes, hidden, layer))
