@@ -70,6 +70,17 @@ class Data(Section):
         Annotated[float, Field(gt=0)] | None,
         Field(description="number that an array's values are divided by; pictures always become [0, 1]"),
     ] = None
+    dequantize: Annotated[
+        bool,
+        Field(
+            description="uniform noise u on whole numbers, (value + u) / (divisor + 1), anew in every batch "
+            "and once for evaluation"
+        ),
+    ] = False
+    squeeze: Annotated[
+        Annotated[float, Field(ge=1e-6, lt=0.5)] | None,
+        Field(description="e that takes values x in [0, 1] into (0, 1), to e + (1 - 2 e) x"),
+    ] = None
     validation: Annotated[
         float, Field(ge=0, lt=1, description="share of the training rows that is held out for validation")
     ] = 0.1

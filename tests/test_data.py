@@ -6,6 +6,7 @@ import builtins
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.error import URLError
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import kstest
 
 from pyrovae.data import Dataset, Split, from_arrays, load, names
 from pyrovae.errors import DataError
@@ -302,7 +304,7 @@ def test_binarized_data_are_binary(source: Source, mode: str) -> None:
     for name, split in data.splits.items():
         assert set(split.rows(slice(None)).unique().tolist()) == {0.0, 1.0}
         assert np.array_equal(split.labels, grey.splits[name].labels)
-        if not split.dynamic:
+        if split.noise is None:
             assert (split.raw.dtype, split.divisor) == (torch.uint8, 1.0)
 
 
@@ -326,11 +328,11 @@ def test_static_draws_have_the_grey_value_as_their_mean() -> None:
 @pytest.mark.parametrize("cells", [7, 300_000], ids=["one chunk", "many chunks"])
 def test_static_bits_of_a_row_depend_on_its_grey_values_alone(cells: int) -> None:
     grey = torch.rand(11, cells, generator=torch.Generator().manual_seed(0))
-    whole = Split(grey).drawn().raw
+    whole = Split(grey, noise="binarized").drawn().raw
     for rows in (slice(1), slice(3, 4), slice(2, 10), torch.tensor([7, 0, 3])):
-        assert torch.equal(Split(grey[rows]).drawn().raw, whole[rows])
-    assert not torch.equal(Split(1 - grey).drawn().raw, 1 - whole)
-    assert not torch.equal(Split(grey * 0.999).drawn().raw, whole)
+        assert torch.equal(Split(grey[rows], noise="binarized").drawn().raw, whole[rows])
+    assert not torch.equal(Split(1 - grey, noise="binarized").drawn().raw, 1 - whole)
+    assert not torch.equal(Split(grey * 0.999, noise="binarized").drawn().raw, whole)
 
 
 def test_binarizing_zeros_and_ones_changes_nothing() -> None:
@@ -338,6 +340,244 @@ def test_binarizing_zeros_and_ones_changes_nothing() -> None:
     data = from_arrays(x)
     for mode in ("dynamic", "static", "threshold"):
         assert _same(data, data.binarized(mode))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changed", [lambda x: x.dequantized(), lambda x: x.squeezed(0.1)])
+@pytest.mark.parametrize("mode", ["dynamic", "static", "threshold"])
+def test_bits_are_neither_dequantised_nor_squeezed(changed: Callable[[Dataset], Dataset], mode: Any) -> None:
+    with pytest.raises(DataError, match=r"digits would be binarised, .* leave out data\.dequantize"):
+        changed(load("digits")).binarized(mode)
+
+
+# Dequantisation
+
+LEVELS = [1, 2, 16, 255, 1000, 65_535]
+
+
+def _all_levels(divisor: int) -> Split:
+    return Split(torch.arange(divisor + 1).float().unsqueeze(0), divisor=divisor)
+
+
+def test_dequantised_training_rows_are_fresh_and_fall_back_to_what_is_stored(source: Source) -> None:
+    _, read = source
+    data = read().dequantized()
+    stored, levels = data.train.raw[:20].float(), data.train.divisor + 1
+    torch.manual_seed(0)
+    first, other = data.train.rows(slice(20)), data.train.rows(slice(20))
+    assert (first != other).all()
+    assert ((first > 0) & (first < 1)).all()
+    for rows in (first, other):
+        assert torch.equal((rows.double() * levels).floor(), stored.double())
+    torch.manual_seed(0)
+    noise = torch.rand(first.shape)
+    torch.testing.assert_close(first, (stored + noise) / levels)
+    torch.manual_seed(0)
+    assert torch.equal(data.train.rows(slice(20)), first)
+
+
+@pytest.mark.parametrize("draw", [lambda split: split.rows(slice(None)), lambda split: split.drawn().raw])
+def test_the_noise_of_dequantised_values_is_uniform(draw: Callable[[Split], torch.Tensor]) -> None:
+    raw = (torch.arange(256) ^ torch.arange(40)[:, None]).repeat(1, 10).to(torch.uint8)
+    split = Split(raw, divisor=255.0, noise="dequantized")
+    noise = draw(split).double() * 256 - split.raw
+    # Kolmogorov's statistic: above 2.7 once in 2 million samples.
+    assert kstest(noise.flatten().numpy(), "uniform").statistic * noise.numel() ** 0.5 < 2.7
+    correlation = torch.corrcoef(torch.stack([noise.flatten(), split.raw.flatten()]))[0, 1]
+    assert abs(correlation) < 5 / noise.numel() ** 0.5
+
+
+def test_dequantised_validation_and_test_rows_are_drawn_once(source: Source) -> None:
+    _, read = source
+    torch.manual_seed(1)
+    one = read().dequantized()
+    torch.manual_seed(2)
+    other = read().dequantized()
+    for name in ("validation", "test"):
+        split = one.splits[name]
+        rows = split.rows(slice(None))
+        assert torch.equal(rows, split.rows(slice(None)))
+        assert torch.equal(rows, other.splits[name].rows(slice(None)))
+        stored = read().splits[name].raw
+        assert torch.equal((rows.double() * (one.train.divisor + 1)).floor(), stored.double())
+        assert np.array_equal(split.labels, read().splits[name].labels)
+    drawn = one.train.drawn()
+    assert torch.equal(drawn.rows(slice(None)), drawn.rows(slice(None)))
+    assert drawn.drawn() is drawn
+
+
+@pytest.mark.parametrize("cells", [7, 300_000], ids=["one chunk", "many chunks"])
+@pytest.mark.parametrize("margin", [0.0, 0.125])
+def test_noise_drawn_once_depends_on_the_values_of_its_row_alone(cells: int, margin: float) -> None:
+    raw = torch.randint(256, (11, cells), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    split = Split(raw, divisor=255.0, margin=margin, noise="dequantized")
+    whole = split.drawn().raw
+    for rows in (torch.arange(1), torch.arange(2, 10), torch.tensor([7, 0, 3])):
+        assert torch.equal(split.take(rows).drawn().raw, whole[rows])
+    assert torch.equal(Split(raw.float(), None, 255.0, margin, "dequantized").drawn().raw, whole)
+    plain = replace(split, margin=0.0).drawn().raw
+    torch.testing.assert_close(whole, margin + (1 - 2 * margin) * plain)
+
+
+@pytest.mark.parametrize("divisor", LEVELS)
+@pytest.mark.parametrize("u", [0.0, 2**-24, 1 - 2**-24])
+def test_no_noise_carries_a_value_into_the_next_cell(
+    divisor: int, u: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = replace(_all_levels(divisor), noise="dequantized")
+    monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, u))
+    x = split.rows(slice(None))
+    assert ((x > 0) & (x < 1)).all()
+    expected = (split.raw.double() + u) / (divisor + 1)
+    torch.testing.assert_close(x.double(), expected, atol=2e-7, rtol=0)
+    ends = (split.raw + 1) / (divisor + 1)
+    assert (x <= ends).all()
+
+
+def test_counts_that_are_not_divided_are_dequantised_too() -> None:
+    data = from_arrays(np.array([[0, 7, 19]]), validation=0, test=0).dequantized()
+    assert data.range()[0] == 0
+    assert data.range()[1] == pytest.approx(10)
+    assert ((2 * data.train.rows(slice(None))).floor() == torch.tensor([0.0, 7.0, 19.0])).all()
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float64])
+def test_whole_numbers_of_every_kind_are_dequantised(kind: Any) -> None:
+    rows = np.array([[0, 1], [1, 1]]).astype(kind)
+    data = from_arrays(rows, validation=0, test=0).dequantized()
+    assert torch.equal((data.train.rows(slice(None)) * 2).floor(), torch.from_numpy(rows).float())
+    assert not data.is_binary()
+
+
+@pytest.mark.parametrize("row", [0, 29])
+def test_fractions_are_not_dequantised(row: int) -> None:
+    rows = np.arange(60.0).reshape(30, 2)
+    rows[row, 1] -= 0.5
+    with pytest.raises(DataError, match=r"Only whole numbers can be dequantised, and array holds fractions"):
+        from_arrays(rows).dequantized()
+
+
+# Squeezing
+
+
+@pytest.mark.parametrize("margin", [1e-6, 0.001, 0.25, 0.4999])
+def test_squeezed_values_lie_strictly_inside_the_unit_interval(source: Source, margin: float) -> None:
+    _, read = source
+    grey, data = read(), read().squeezed(margin)
+    for name, split in data.splits.items():
+        x, before = split.rows(slice(None)), grey.splits[name].rows(slice(None))
+        assert ((x > 0) & (x < 1)).all()
+        torch.testing.assert_close(x, margin + (1 - 2 * margin) * before)
+        assert np.array_equal(split.labels, grey.splits[name].labels)
+    assert data.range() == pytest.approx((margin, 1 - margin), abs=1e-7)
+
+
+def test_the_ends_and_the_middle_are_squeezed_exactly() -> None:
+    data = from_arrays(np.array([[0.0, 0.5, 1.0]]), validation=0, test=0).squeezed(0.125)
+    assert data.train.rows(slice(None)).tolist() == [[0.125, 0.5, 0.875]]
+
+
+@pytest.mark.parametrize("margin", [1e-6, 0.001, 0.25])
+@pytest.mark.parametrize("divisor", LEVELS)
+def test_dequantised_values_are_squeezed_afterwards(divisor: int, margin: float) -> None:
+    data = from_arrays(np.arange(divisor + 1).repeat(3).reshape(-1, 3), divisor=divisor).dequantized()
+    squeezed = data.squeezed(margin)
+    for name, split in squeezed.splits.items():
+        torch.manual_seed(0)
+        x = split.rows(slice(None))
+        torch.manual_seed(0)
+        torch.testing.assert_close(x, margin + (1 - 2 * margin) * data.splits[name].rows(slice(None)))
+        assert all(((part > 0) & (part < 1)).all() for part in split.extremes())
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5, -0.1, float("nan")])
+def test_a_margin_that_is_none_is_refused(margin: float) -> None:
+    with pytest.raises(DataError, match=r"data\.squeeze is a number above 0 and below 1/2, and not"):
+        load("digits").squeezed(margin)
+
+
+@pytest.mark.parametrize("rows", [[[0.0, 1.5]], [[-0.5, 1.0]]])
+def test_values_outside_the_unit_interval_are_not_squeezed(rows: list[list[float]]) -> None:
+    with pytest.raises(DataError, match=r"Only values between 0 and 1 can be squeezed, and array holds"):
+        from_arrays(rows, validation=0, test=0).squeezed(0.1)
+
+
+# Whatever stored values become
+
+CHANGES: dict[str, Callable[[Dataset], Dataset]] = {
+    "as stored": lambda data: data,
+    "dequantised": lambda data: data.dequantized(),
+    "squeezed": lambda data: data.squeezed(0.01),
+    "dequantised and squeezed": lambda data: data.dequantized().squeezed(0.01),
+    "binarised": lambda data: data.binarized("dynamic"),
+}
+each_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+
+
+@each_change
+def test_what_is_said_of_the_values_is_true_of_every_read(
+    source: Source, change: Callable[[Dataset], Dataset]
+) -> None:
+    _, read = source
+    data = change(read())
+    for split in data.splits.values():
+        low, high = split.range()
+        reads = torch.cat([split.rows(slice(None)) for _ in range(3)])
+        assert low <= reads.min()
+        assert reads.max() <= high
+        assert split.is_binary() == ((reads == 0) | (reads == 1)).all()
+        extremes = torch.cat([part.flatten() for part in split.extremes()])
+        assert extremes.min() <= reads.min()
+        assert extremes.max() >= reads.max()
+    assert f"values {data.range()[0]:g} to {data.range()[1]:g}" in data.describe()
+
+
+@each_change
+def test_the_hash_is_of_what_is_stored(source: Source, change: Callable[[Dataset], Dataset]) -> None:
+    _, read = source
+    assert change(read()).fingerprint() == read().fingerprint()
+
+
+@each_change
+def test_chosen_rows_are_read_as_all_of_them_are(change: Callable[[Dataset], Dataset]) -> None:
+    train = change(load("digits")).train
+    index = torch.tensor([5, 3, 100])
+    torch.manual_seed(0)
+    rows = train.rows(index)
+    torch.manual_seed(0)
+    assert torch.equal(train.take(index).rows(slice(None)), rows)
+
+
+@each_change
+def test_changes_leave_the_global_noise_alone(source: Source, change: Callable[[Dataset], Dataset]) -> None:
+    _, read = source
+    before = torch.get_rng_state()
+    data = change(read())
+    data.describe(), data.is_binary(), data.fingerprint(), data.drawn(), data.distinct()
+    for split in data.splits.values():
+        list(split.extremes())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@each_change
+def test_empty_splits_are_changed_into_empty_splits(change: Callable[[Dataset], Dataset]) -> None:
+    data = change(from_arrays(np.eye(3), validation=0, test=0))
+    assert data.test.rows(slice(None)).shape == (0, 3)
+    assert (len(data.test.drawn()), len(data.test.distinct())) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_distinct_values_are_each_there_once(kind: Any) -> None:
+    rows = np.array([[3, 3, 255], [0, 3, 7]]).astype(kind)
+    distinct = Split(torch.from_numpy(rows), np.array([0, 1]), 255.0, 0.1, "dequantized").distinct()
+    assert distinct.raw.tolist() == [[0, 3, 7, 255]]
+    assert (distinct.labels, distinct.divisor, distinct.margin) == (None, 255.0, 0.1)
+    assert distinct.noise == "dequantized"
+
+
+def test_another_divisor_is_that_of_every_split() -> None:
+    data = load("digits").divided(4)
+    assert data.range() == (0.0, 4.0)
+    assert {split.divisor for split in data.splits.values()} == {4}
 
 
 # Splits and datasets

@@ -17,26 +17,39 @@ from pyrovae.randomness import mix
 
 Labels: TypeAlias = NDArray[Any]
 Binarization: TypeAlias = Literal["dynamic", "static", "threshold"]
+Noise: TypeAlias = Literal["binarized", "dequantized"]
 
 # How many cells are turned to float at a time wherever all rows are gone through.
 _CHUNK_CELLS = 2**20
+
+_SILENCE = torch.tensor(0.0)
+# In float32 uniform noise is a multiple of 2^-24. 0 itself is moved up: many a density has no value there.
+_LOWEST, _HIGHEST = 2**-25, 1 - 2**-24
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Rows of data as stored, and how stored values become the data a model sees.
 
+    In this order: noise u, uniform on (0, 1), turns whole numbers into real ones; values are divided; values
+    in [0, 1] are squeezed into the middle of that interval; grey values become bits.
+
     Args:
         raw: The rows as stored, (n, \\*event_shape), uint8 or float32.
         labels: One whole number or string a row, or None.
-        divisor: A datum is ``raw / divisor``.
-        dynamic: Whether each cell is drawn anew, Bernoulli with the grey value as its mean, on every read.
+        divisor: A grey value is ``raw / divisor``; a dequantised one ``(raw + u) / (divisor + 1)``.
+        margin: A value x in [0, 1] becomes ``margin + (1 - 2 margin) x``.
+        noise: What noise, anew on every read, makes of the values: ``binarized`` ones are 1 where u is below
+            the grey value, which is their mean.
+
+    Source: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*, 2016, section 3.
     """
 
     raw: Tensor
     labels: Labels | None = None
     divisor: float = 1.0
-    dynamic: bool = False
+    margin: float = 0.0
+    noise: Noise | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -49,16 +62,24 @@ class Split:
     def rows(self, index: Tensor | slice) -> Tensor:
         """The data at ``index``, float32 and never a view of what is stored.
 
-        Dynamic rows are drawn from torch's global generator, so a seeded training run repeats its draws.
+        Noise is drawn from torch's global generator, so a seeded training run repeats its draws.
         """
-        grey = self._grey(index)
-        # The law of torch.bernoulli(grey) at a third of its cost.
-        return (torch.rand_like(grey) < grey).to(torch.float32) if self.dynamic else grey
+        stored = self._stored(index)
+        return self._data(stored, torch.rand_like(stored).clamp_(min=_LOWEST) if self.noise else _SILENCE)
 
     def batches(self, size: int | None = None) -> Iterator[Tensor]:
         """All data in order, ``size`` rows at a time, or as many as make about a million cells."""
         size = self._chunk_rows if size is None else size
         return (self.rows(slice(start, start + size)) for start in range(0, len(self), size))
+
+    def extremes(self) -> Iterator[Tensor]:
+        """All cells, equal ones perhaps once, under no noise but the lowest, the middle and the highest.
+
+        Whether all draws lie in a set can be seen from these: the middle tells points from what is between.
+        """
+        cells = self.distinct() if self.raw.dtype == torch.uint8 else self
+        noises = torch.tensor([_LOWEST, 0.5, _HIGHEST]) if self.noise else _SILENCE.unsqueeze(0)
+        return (cells._data(cells._stored(part), u) for part in cells._slices() for u in noises)
 
     def take(self, index: Tensor) -> Split:
         """The split that holds only the rows at ``index``, in that order."""
@@ -66,39 +87,42 @@ class Split:
         return replace(self, raw=self.raw[index], labels=labels)
 
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest value a read can give; (inf, -inf) where there are no rows."""
+        """The ends of the interval that all values lie in; (inf, -inf) where there are no rows."""
         if not len(self):
             return math.inf, -math.inf
-        if self.dynamic:
-            return 0.0, 1.0
-        low, high = (self._scaled(extreme).item() for extreme in self.raw.aminmax())
-        return low, high
+        ends = torch.stack(self.raw.aminmax()).to(torch.float32)
+        low, high = torch.stack([self._data(ends, u) for u in (_SILENCE, _SILENCE + _HIGHEST)]).aminmax()
+        return low.item(), high.item()
 
     def is_binary(self) -> bool:
         """Whether every value is 0 or 1."""
-        return self.dynamic or all(
-            bool(((grey == 0) | (grey == 1)).all()) for grey in map(self._grey, self._slices())
+        return all(bool(((x == 0) | (x == 1)).all()) for x in self.extremes())
+
+    def is_whole(self) -> bool:
+        """Whether all stored values are whole numbers."""
+        return not self.raw.is_floating_point() or all(
+            torch.equal(stored, stored.round()) for stored in map(self._stored, self._slices())
         )
 
     def drawn(self) -> Split:
-        """Every cell drawn once, Bernoulli with the grey value as its mean.
+        """The data under noise that is drawn once and for all.
 
-        The bits of a row are a function of its grey values alone: not of its place, nor of the other rows.
+        The noise of a row is a function of its grey values alone: not of its place, nor of the other rows.
         """
-        generator = torch.Generator()
-
-        def draw(grey: Tensor) -> Tensor:
-            noise = torch.empty_like(grey)
-            for row, values in zip(noise, grey, strict=True):
-                generator.manual_seed(mix("binarized", hashlib.blake2b(values.numpy().data).hexdigest()))
-                row.uniform_(generator=generator)
-            return noise < grey
-
-        return self._as_bits(draw)
+        return self._fixed(self._own_noise) if self.noise else self
 
     def thresholded(self) -> Split:
         """1 where a value is above one half, 0 elsewhere."""
-        return self._as_bits(lambda grey: grey > 0.5)
+        return replace(self, noise="binarized")._fixed(lambda stored: torch.tensor(0.5))
+
+    def distinct(self) -> Split:
+        """The values that are stored, each once, as a single row."""
+        if not len(self):
+            return self
+        # Bytes are counted in a tenth of the time that sorting them takes.
+        few = self.raw.dtype == torch.uint8
+        values = self.raw.flatten().bincount().nonzero().flatten() if few else self.raw.unique()
+        return replace(self, raw=values.to(self.raw.dtype).unsqueeze(0), labels=None)
 
     def fingerprint(self) -> str:
         """A short hash of the rows as stored and of the divisor."""
@@ -116,17 +140,41 @@ class Split:
         step = self._chunk_rows
         return (slice(start, start + step) for start in range(0, len(self), step))
 
-    def _scaled(self, stored: Tensor) -> Tensor:
-        return stored.to(torch.float32) / self.divisor
+    def _stored(self, index: Tensor | slice) -> Tensor:
+        return self.raw[index].to(torch.float32)
 
-    def _grey(self, index: Tensor | slice) -> Tensor:
-        return self._scaled(self.raw[index])
+    def _data(self, stored: Tensor, u: Tensor) -> Tensor:
+        """Stored values as data, under noise u."""
+        if self.noise == "dequantized":
+            x = _within_cells(stored, u) / (self.divisor + 1)
+        else:
+            x = stored / self.divisor
+        if self.margin:
+            x = self.margin + (1 - 2 * self.margin) * x
+        # The law of torch.bernoulli(x) at a third of its cost.
+        return (u < x).to(torch.float32) if self.noise == "binarized" else x
 
-    def _as_bits(self, decide: Callable[[Tensor], Tensor]) -> Split:
-        bits = torch.empty_like(self.raw, dtype=torch.uint8)
+    def _own_noise(self, stored: Tensor) -> Tensor:
+        """For each row uniform noise that its grey values seed."""
+        generator, noise = torch.Generator(), torch.empty_like(stored)
+        for row, grey in zip(noise, stored / self.divisor, strict=True):
+            generator.manual_seed(mix(str(self.noise), hashlib.blake2b(grey.numpy().data).hexdigest()))
+            row.uniform_(generator=generator).clamp_(min=_LOWEST)
+        return noise
+
+    def _fixed(self, noise: Callable[[Tensor], Tensor]) -> Split:
+        """The data under noise that is a function of the stored values, stored anew."""
+        dtype = torch.uint8 if self.noise == "binarized" else torch.float32
+        raw = torch.empty_like(self.raw, dtype=dtype)
         for part in self._slices():
-            bits[part] = decide(self._grey(part))
-        return Split(bits, self.labels)
+            stored = self._stored(part)
+            raw[part] = self._data(stored, noise(stored))
+        return Split(raw, self.labels)
+
+
+def _within_cells(whole: Tensor, u: Tensor) -> Tensor:
+    """Whole numbers plus noise, below the next whole number even where the sum is rounded."""
+    return torch.minimum(whole + u, (whole + 1).nextafter(whole))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +205,14 @@ class Dataset:
         """Whether every value of every split is 0 or 1."""
         return all(split.is_binary() for split in self.splits.values())
 
+    def divided(self, divisor: float) -> Dataset:
+        """The same stored values, divided by another number."""
+        return self._map(lambda split: replace(split, divisor=divisor))
+
+    def distinct(self) -> Dataset:
+        """The same splits, each with only the values that occur in it: see :meth:`Split.distinct`."""
+        return self._map(Split.distinct)
+
     def binarized(self, mode: Binarization) -> Dataset:
         """The same data as zeros and ones.
 
@@ -164,17 +220,53 @@ class Dataset:
             mode: ``dynamic`` draws the training rows anew on every read, and validation and test rows once;
                 ``static`` draws all rows once; ``threshold`` is 1 above one half. What is drawn once is
                 seeded by its own grey values.
+
+        Raises:
+            DataError: Values outside [0, 1], or values that were dequantised or squeezed.
         """
         if mode not in get_args(Binarization):
             raise DataError(f"There is no binarisation {mode!r}: choose {_listed(get_args(Binarization))}.")
-        self._check_unit_range()
+        self._check_unit_range("binarised")
+        if self.train.margin or self.train.noise == "dequantized":
+            raise DataError(
+                f"{self.name} would be binarised, and bits are neither dequantised nor squeezed: leave out "
+                "data.dequantize and data.squeeze, or set data.binarize = none."
+            )
         if mode == "threshold":
-            splits = [split.thresholded() for split in self.splits.values()]
-        else:
-            splits = [split.drawn() for split in self.splits.values()]
-        if mode == "dynamic":
-            splits[0] = replace(self.train, dynamic=True)
-        return Dataset(self.name, *splits)
+            return self._map(Split.thresholded)
+        noisy = self._noisy("binarized")
+        return noisy if mode == "dynamic" else noisy.drawn()
+
+    def dequantized(self) -> Dataset:
+        """The same data with uniform noise on whole numbers, so that a density of them means something.
+
+        Training rows have new noise on every read; that of validation and test rows is drawn once.
+
+        Raises:
+            DataError: Stored values that are no whole numbers.
+        """
+        if not all(split.is_whole() for split in self.splits.values()):
+            low, high = self.range()
+            raise DataError(
+                f"Only whole numbers can be dequantised, and {self.name} holds fractions from {low:g} to "
+                f"{high:g}: give the whole numbers, and what to divide them by as data.divisor."
+            )
+        return self._noisy("dequantized")
+
+    def squeezed(self, margin: float) -> Dataset:
+        """The same data in the open interval (0, 1): x becomes ``margin + (1 - 2 margin) x``.
+
+        Raises:
+            DataError: Values outside [0, 1], or a margin outside (0, 1/2).
+        """
+        if not 0 < margin < 0.5:
+            raise DataError(f"data.squeeze is a number above 0 and below 1/2, and not {margin}.")
+        self._check_unit_range("squeezed")
+        return self._map(lambda split: replace(split, margin=margin))
+
+    def drawn(self) -> Dataset:
+        """The same data, all noise drawn once."""
+        return self._map(Split.drawn)
 
     def fingerprint(self) -> str:
         """A short hash of the training rows and their divisor, to notice that a data file has changed."""
@@ -186,11 +278,19 @@ class Dataset:
         low, high = self.range()
         return f"{self.name}: {counts} rows of {self.event_shape}, values {low:g} to {high:g}"
 
-    def _check_unit_range(self) -> None:
+    def _map(self, change: Callable[[Split], Split]) -> Dataset:
+        return Dataset(self.name, *map(change, self.splits.values()))
+
+    def _noisy(self, noise: Noise) -> Dataset:
+        """Noise anew on every read of training rows, and once on the rows that are evaluated."""
+        train, *held_out = (replace(split, noise=noise) for split in self.splits.values())
+        return Dataset(self.name, train, *map(Split.drawn, held_out))
+
+    def _check_unit_range(self, changed: str) -> None:
         low, high = self.range()
         if low < 0 or high > 1:
             raise DataError(
-                f"Only values between 0 and 1 can be binarised, and {self.name} holds {low:g} to {high:g}: "
+                f"Only values between 0 and 1 can be {changed}, and {self.name} holds {low:g} to {high:g}: "
                 "set data.divisor (255 for grey values of 8 bits)."
             )
 
