@@ -282,10 +282,11 @@ def components(
 
     for family in FAMILIES:
         typer.secho(family, bold=True)
+        width = max(map(len, names(family)))
         for name in names(family):
             member, support = find(family, name), support_of(family, name)
             values = f" Values: {in_words(support)}." if support is not None else ""
-            typer.echo(f"  {name:<14} {(member.__doc__ or '').splitlines()[0]}{values}")
+            typer.echo(f"  {name:<{width}}  {(member.__doc__ or '').splitlines()[0]}{values}")
             for option, field in schema(member).model_fields.items():
                 if option != "name":
                     typer.echo(
