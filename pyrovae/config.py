@@ -305,11 +305,11 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
         section = raw[family]
         name = section.get("name") if isinstance(section, dict) else section
         try:
-            member = component.find(family, str(name))
+            member = component.find(family, name if isinstance(name, str) else "")
             selection: Any = schema(member)
             raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
         except LookupError as error:
-            own = ":" in str(name)
+            own = isinstance(name, str) and ":" in name
             message = str(error) if own else unknown(str(name), component.names(family))
             problems.append(Problem(f"{family}.name", message))
             selection = Any

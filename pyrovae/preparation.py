@@ -32,7 +32,7 @@ class Prepared:
     """What was done with the data, in sentences."""
 
 
-def prepare(dataset: Dataset, options: Data, likelihood: Likelihood, *, evaluating: bool = False) -> Prepared:
+def prepare(dataset: Dataset, options: Data, likelihood: Likelihood) -> Prepared:
     """Dequantise, squeeze and binarise as configured, and refuse data outside the likelihood's support.
 
     Validation and test rows are drawn once; training rows anew on every read, until :meth:`Split.drawn`.
@@ -47,8 +47,6 @@ def prepare(dataset: Dataset, options: Data, likelihood: Likelihood, *, evaluati
         DataError: data that cannot be changed as configured.
     """
     prepared = _changed(dataset, options, likelihood.support)
-    if evaluating:
-        prepared = replace(prepared, dataset=prepared.dataset.drawn())
     if _within(prepared.dataset, likelihood.support):
         return prepared
     tolerated = likelihood.tolerated if options.binarize == "none" else None

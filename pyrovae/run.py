@@ -48,7 +48,7 @@ def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | 
 
     def make(family: str, **available: Any) -> Any:
         if objects and family in objects:
-            return _copied(objects[family], available)
+            return _copied(family, objects[family], available)
         selection = getattr(config, family)
         member = component.find(family, selection.name)
         return member(**component.supplied(member, available), **selection.options)
@@ -88,13 +88,17 @@ def cutting(options: Data) -> dict[str, Any]:
     return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
 
 
-def _copied(given_object: Component, available: Mapping[str, Any]) -> Component:
+def _copied(family: str, given_object: Component, available: Mapping[str, Any]) -> Component:
     """A copy of a component that came as an object, if it was made for what this program gives it."""
+    if given_object.family != family:
+        raise ConfigError(
+            [Problem(family, f"the object is a {given_object.family}, and a {family} is needed")]
+        )
     needed = component.supplied(type(given_object), available)
     if given_object.given != needed:
         made_for, wanted = _listed(given_object.given.values()), _listed(needed.values())
         message = f"the object was made for {made_for}, and is needed for {wanted}"
-        raise ConfigError([Problem(given_object.family, message)])
+        raise ConfigError([Problem(family, message)])
     return deepcopy(given_object)
 
 
@@ -300,8 +304,8 @@ class Run:
                 f"{dataset.name} has data of shape {tuple(dataset.event_shape)}, "
                 f"the run is for shape {tuple(self.program.event_shape)}"
             )
-        prepared = prepare(dataset, self.config.data, self.program.likelihood, evaluating=True)
-        rows = prepared.dataset.splits[split]
+        prepared = prepare(dataset, self.config.data, self.program.likelihood)
+        rows = prepared.dataset.splits[split].drawn()
         if not len(rows):
             raise RunError(f"the run has no {split} rows (data.{split} = {getattr(self.config.data, split)})")
         return rows, prepared.is_likelihood

@@ -98,8 +98,8 @@ class VAE(TransformerMixin, BaseEstimator):
         """Train on the rows of X, from fresh weights.
 
         Args:
-            X: (n, \\*event_shape), in the unit that the likelihood takes; never rescaled. Values in [0, 1]
-                are binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
+            X: (n, \\*event_shape), in the unit that the likelihood takes; only ``data`` rescales them. Values
+                in [0, 1] are binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
             y: labels, which only ``data["exclude_labels"]`` looks at.
 
         Raises:
@@ -238,7 +238,7 @@ class VAE(TransformerMixin, BaseEstimator):
                 f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
                 f"{tuple(self.program.event_shape)}."
             )
-        return prepare(dataset, options, self.program.likelihood, evaluating=True).dataset.train
+        return prepare(dataset, options, self.program.likelihood).dataset.train.drawn()
 
     def _train(self, run: Run) -> None:
         assert run.prepared is not None

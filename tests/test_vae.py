@@ -182,7 +182,7 @@ def test_an_object_that_was_made_for_another_shape_is_refused() -> None:
 
 
 def test_an_object_of_another_family_is_refused() -> None:
-    with pytest.raises(ConfigError, match="prior"):
+    with pytest.raises(ConfigError, match="prior: the object is a likelihood, and a prior is needed"):
         small(prior=Bernoulli(Size([8, 8]))).fit(X)
 
 

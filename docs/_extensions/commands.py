@@ -20,6 +20,7 @@ PARTNERS = {"prior": "posterior", "posterior": "prior"}
 DATA: Sequence[Mapping[str, Any]] = [
     {},  # the embedded digits, 17 grey values in [0, 1]
     {"data.squeeze": 0.001},  # inside (0, 1)
+    {"data.dequantize": True},
     {"data.divisor": 1},  # the counts 0, 1, ..., 16
     {"likelihood.levels": 17},
     {"likelihood.categories": 17},
