@@ -936,7 +936,12 @@ def test_a_signal_interrupts_and_the_finished_epochs_are_kept(work: Path, tmp_pa
     command = [sys.executable, "-m", "pyrovae", "train", *options, "--epochs", "100000", "--run", str(path)]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: sums depend on it
     started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=one_thread
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=one_thread,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background shells ignore it
     )
     try:
         deadline = time.monotonic() + 60

@@ -163,7 +163,8 @@ def train(program: SingleLayer, rows: Tensor, *, objective: Any = "elbo", **chan
     }
     validation = Split((rows[:5] > 0.5).float() if dynamic else rows[:5])
     engine = Engine(Objective(program, objective), optimizer, clip)
-    return Trainer(engine, Split(rows[5:], dynamic=dynamic), validation, **(settings | changes))
+    train = Split(rows[5:], noise="binarized" if dynamic else None)
+    return Trainer(engine, train, validation, **(settings | changes))
 
 
 def numbers(history: list[Metrics]) -> list[dict[str, Any]]:
