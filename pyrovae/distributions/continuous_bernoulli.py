@@ -49,7 +49,7 @@ class ContinuousBernoulli(TorchDistribution):
         (tensor([ 1., 20.]), tensor([0.5000, 0.0500]))
     """
 
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real}
     support = constraints.unit_interval
     has_rsample = True
 

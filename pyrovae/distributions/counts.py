@@ -31,7 +31,7 @@ class Counts(TorchDistribution):
         tensor(-5.5241)
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}
 
     def __init__(self, double: TorchDistribution, dtype: torch.dtype) -> None:
         self.double = double

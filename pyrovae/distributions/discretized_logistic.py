@@ -41,7 +41,7 @@ class DiscretizedLogistic(TorchDistribution):
         tensor([0.5000, 0.5000])
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
 
     def __init__(
         self, loc: Tensor, scale: Tensor, levels: int = 256, validate_args: bool | None = None
@@ -122,7 +122,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         torch.Size([3, 8, 8])
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class LevelsCategorical(TorchDistribution):
         tensor(1.)
     """
 
-    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real_vector}
 
     def __init__(self, logits: Tensor, grid: Grid = "unit", validate_args: bool | None = None) -> None:
         self._levels = dist.Categorical(logits=logits, validate_args=False)

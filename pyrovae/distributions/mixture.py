@@ -32,7 +32,7 @@ class Mixture(TorchDistribution):
         tensor(-1.8379)
     """
 
-    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real_vector}
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class Multinomial(TorchDistribution):
         tensor([2., 7.])
     """
 
-    arg_constraints = {"logits": constraints.real}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real}
 
     def __init__(
         self, total: Tensor, logits: Tensor, totals: Tensor, validate_args: bool | None = None

@@ -37,7 +37,7 @@ class PowerSpherical(dist.TorchDistribution):
         tensor(0.0796)
     """
 
-    arg_constraints = {"direction": supports.sphere, "concentration": constraints.positive}  # noqa: RUF012
+    arg_constraints = {"direction": supports.sphere, "concentration": constraints.positive}
     support = supports.sphere
     has_rsample = True
 

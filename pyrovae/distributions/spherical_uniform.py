@@ -31,7 +31,7 @@ class SphericalUniform(TorchDistribution):
         tensor(0.1592)
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}
     support = supports.sphere
     has_rsample = True
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import pyro.distributions as dist
-from pydantic import Field
 from torch import Size, Tensor
 
 from pyrovae import supports
 from pyrovae.distributions.straight_through import StraightThroughBernoulli
 from pyrovae.posteriors import Posterior
+from pyrovae.posteriors._temperature import Temperature
 
 
 class RelaxedBernoulli(Posterior):
@@ -42,9 +40,7 @@ class RelaxedBernoulli(Posterior):
         self,
         event_shape: Size,
         *,
-        temperature: Annotated[
-            float, Field(gt=0, description="of the relaxed draw that gives the gradient; no unit")
-        ] = 1.0,
+        temperature: Temperature = 1.0,
     ) -> None:
         super().__init__(event_shape)
         self.temperature = temperature
