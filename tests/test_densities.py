@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import astuple
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pyro
 import pytest
@@ -12,8 +14,9 @@ from members import Case, cases, code_shape, each, features_for, shaken
 from pyro.distributions import TorchDistribution
 from sets import data_on, event_shape, extremes, rule
 from torch import Size, Tensor
+from torch.distributions import kl_divergence
 
-from pyrovae import supports
+from pyrovae import component, supports
 from pyrovae.randomness import seeded
 
 Z = 5.0
@@ -183,6 +186,33 @@ def test_huge_features_give_finite_log_probs_and_gradients(case: Case) -> None:
         values.append(module(torch.zeros_like(features)).sample())
     for value in values:
         _check_finite(module, features, near.log_prob(value) + _touch(value))
+
+
+NUMBERS = [
+    (case, option)
+    for case in PRIORS + POSTERIORS
+    for option, (annotation, _) in component.options(case.member).items()
+    if not case.options and get_args(annotation)[:1] == (float,)
+]
+
+
+@pytest.mark.parametrize(("case", "option"), NUMBERS, ids=[f"{case}.{option}" for case, option in NUMBERS])
+def test_both_ends_of_an_option_give_finite_draws_scores_and_divergences(case: Case, option: str) -> None:
+    field = get_args(component.options(case.member)[option].annotation)[1]
+    ends = [float(*astuple(bound)) for bound in field.metadata]
+    assert len(ends) == 2
+    features = features_for(fresh(case), 64).float().requires_grad_() if case in POSTERIORS else None
+    usual = fresh(case)(encode if features is None else features)
+    for end in ends:
+        p = fresh(case._replace(options={option: end}))(encode if features is None else features)
+        value = p.rsample() if p.has_rsample else p.sample()
+        score = p.log_prob(value)
+        finite = [value, score]
+        if features is not None:
+            finite += torch.autograd.grad(value.sum() + score.sum(), features)
+        with suppress(NotImplementedError):
+            finite.append(kl_divergence(usual, p))
+        assert all(number.isfinite().all() for number in finite)
 
 
 @each(LIKELIHOODS)

@@ -32,17 +32,21 @@ class CholeskyNormal(dist.MultivariateNormal):
         True
     """
 
-    _drawn: tuple[Tensor, Tensor] | None = None
-    """The last draw, and its noise."""
+    _drawn: tuple[Tensor, Tensor, bool] | None = None
+    """The last draw, its noise, and whether gradients pass through the draw."""
 
     def rsample(self, sample_shape: _size = ()) -> Tensor:
         noise = torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
         draw = self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
-        self._drawn = draw, noise
+        self._drawn = draw, noise, torch.is_grad_enabled()
         return draw
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._drawn is None or self._drawn[0] is not value:
+        if self._drawn is None:
+            return super().log_prob(value)
+        draw, noise, passes_gradients = self._drawn
+        # Of a draw without gradients, the density still has some; the noise that it was made of has none.
+        if draw is not value or (torch.is_grad_enabled() and not passes_gradients):
             return super().log_prob(value)
         log_volume = self.scale_tril.diagonal(dim1=-2, dim2=-1).log() + math.log(2 * math.pi) / 2
-        return -(self._drawn[1].square() / 2 + log_volume).sum(-1)
+        return -(noise.square() / 2 + log_volume).sum(-1)

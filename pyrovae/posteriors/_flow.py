@@ -18,6 +18,9 @@ from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
 LARGEST_PARAMETER = 5.0
+ONE_PASS_A_COORDINATE = (
+    "at other values it takes as many passes through its networks as a code has coordinates"
+)
 START = 0.1  # spread of parameters for features of 0, where most transforms would pass no gradients on
 
 Flows: TypeAlias = Annotated[int, Field(ge=1, description="number of transforms")]

@@ -7,5 +7,5 @@ from typing import Annotated
 from pydantic import Field
 
 Temperature = Annotated[
-    float, Field(gt=0, description="of the relaxed draw that gives the gradient; no unit")
+    float, Field(ge=0.01, le=100, description="of the relaxed draw that gives the gradient; no unit")
 ]

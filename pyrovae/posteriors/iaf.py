@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Size
 
 from pyrovae.distributions.flows import Flow, affine_autoregressive
-from pyrovae.posteriors._flow import Context, ContextFlow, Flows, Hidden
+from pyrovae.posteriors._flow import ONE_PASS_A_COORDINATE, Context, ContextFlow, Flows, Hidden
 
 
 class IAF(ContextFlow):
@@ -33,7 +33,7 @@ class IAF(ContextFlow):
         20
     """
 
-    only_own_draws = "at other values it takes as many passes through its networks as a code has coordinates"
+    only_own_draws = ONE_PASS_A_COORDINATE
 
     def __init__(
         self, event_shape: Size, *, flows: Flows = 4, hidden: Hidden = (64, 64), context: Context = 32

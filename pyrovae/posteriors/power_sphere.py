@@ -12,10 +12,11 @@ from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
 START = 0.1
-FIRST_ODDS = (
-    10  # kappa / (d - 1) at features of 0: how much of z lies along its direction, against what does not
-)
+FIRST_ODDS = 10
+"""kappa / (d - 1) at features of 0: how much of z lies along its direction, against what does not."""
+
 SLOWER = 10
+"""What the feature of the concentration is divided by."""
 
 
 class PowerSphere(Posterior):

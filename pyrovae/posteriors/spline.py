@@ -13,7 +13,7 @@ from torch.distributions.transforms import AffineTransform
 
 from pyrovae.distributions.flows import Flow, spline_autoregressive
 from pyrovae.posteriors import Posterior
-from pyrovae.posteriors._flow import Context, Flows, Hidden
+from pyrovae.posteriors._flow import ONE_PASS_A_COORDINATE, Context, Flows, Hidden
 from pyrovae.posteriors._scale import positive
 
 BOUND = 4.0  # standard deviations
@@ -32,7 +32,7 @@ class Spline(Posterior):
     The splines g are rational quadratic between -4 and 4 and the identity elsewhere. Hence they stand before
     the shift and the scale: they bend posteriors of any width. The masked networks theta are the posterior's
     own parameters; the encoder gives the context c. The order of the coordinates is reversed after every
-    transform. Draws take one pass through the networks, other values d passes.
+    transform. Draws take one pass through the networks.
 
     Args:
         event_shape: (d,), the shape of one code.
@@ -49,6 +49,7 @@ class Spline(Posterior):
     """
 
     support = constraints.real_vector
+    only_own_draws = ONE_PASS_A_COORDINATE
 
     def __init__(
         self,

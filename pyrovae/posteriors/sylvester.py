@@ -33,7 +33,7 @@ class Sylvester(AmortizedFlow):
     ``variant``      Q
     ===============  ========================================================================================
     ``orthogonal``   M orthonormal columns, by the Cayley transform of a skew-symmetric matrix from the
-                     encoder; exact, where the iteration of the paper converges
+                     encoder; exact, whereas the iteration of the paper only converges
     ``householder``  d x d, a product of reflections from the encoder
     ``triangular``   d x d, fixed: the identity and the reversal of the coordinates in turn
     ===============  ========================================================================================

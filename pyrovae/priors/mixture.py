@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from pyrovae.distributions.mixture import Mixture as MixtureDistribution
 from pyrovae.priors import Prior
 
 SMALLEST_SCALE = 1e-3
-UNIT_SCALE = 0.5413248546129181  # softplus(UNIT_SCALE) = 1
+UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1
 
 
 class Mixture(Prior):

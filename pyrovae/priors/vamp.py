@@ -56,7 +56,8 @@ class Vamp(Prior):
             Field(description="pseudo-inputs start as training data, or as noise around their mean"),
         ] = "data",
         spread: Annotated[
-            float, Field(ge=0, description="standard deviation of that noise, in the unit of the data")
+            float,
+            Field(ge=0, le=1e6, description="standard deviation of that noise, in the unit of the data"),
         ] = 0.01,
     ) -> None:
         super().__init__(latent_dim)
