@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
@@ -20,6 +20,8 @@ FAMILIES: Mapping[str, str] = {
     "likelihood": "pyrovae.likelihoods",
     "posterior": "pyrovae.posteriors",
     "network": "pyrovae.networks",
+    "objective": "pyrovae.objectives",
+    "diagnostic": "pyrovae.diagnostics",
 }
 
 
@@ -67,13 +69,27 @@ class Component:
 
 
 def options(component: type[Component]) -> Mapping[str, Option]:
-    """The options of a component, by name, as its constructor declares them."""
-    hints = get_type_hints(component.__init__, include_extras=True)
-    return {
-        name: Option(hints[name], parameter.default)
+    """The options of a component, by name, as its constructor declares them.
+
+    Raises:
+        ConfigError: one of the user's own lacks its type or its default.
+    """
+    declared = {
+        name: parameter.default
         for name, parameter in inspect.signature(component.__init__).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
+    try:
+        hints = get_type_hints(component.__init__, include_extras=True)
+    except Exception as error:  # the user's own annotations, which may raise anything
+        message = f"the types in the constructor of {name_of(component)} cannot be read: {error}"
+        raise ConfigError([Problem(f"{component.family}.name", message)]) from error
+    if bare := [name for name in declared if name not in hints or declared[name] is inspect.Parameter.empty]:
+        message = f"{name_of(component)} has options without a type or a default: {', '.join(bare)}"
+        raise ConfigError(
+            [Problem(f"{component.family}.name", f"{message}; write for example units: int = 8")]
+        )
+    return {name: Option(hints[name], default) for name, default in declared.items()}
 
 
 def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +140,7 @@ def find(family: str, name: str) -> type[Component]:
     """The component of that name; ``LookupError``, saying what is wrong, where there is none.
 
     A class of the user's own is ``path/to/file.py:Class`` or ``package.module:Class``. Its code is run to get
-    it, unless it is imported already.
+    it, unless it has been run already; that of a file is run again when it has changed.
     """
     if ":" in name:
         return _own(family, name)
@@ -142,8 +158,12 @@ def find(family: str, name: str) -> type[Component]:
 
 
 def is_imported(name: str) -> bool:
-    """Whether the code of a component of the user's own has been run already."""
-    return _absolute(name) in _IMPORTED
+    """Whether the code of a component of the user's own, as it stands now, has been run to its end."""
+    member, file = _IMPORTED.get(_absolute(name)), source_file(name)
+    module = sys.modules.get(member.__module__) if member else None
+    if module is None or file is None or not file.is_file():
+        return module is not None
+    return bool(vars(module)["__source__"] == file.read_bytes())
 
 
 def source_file(name: str) -> Path | None:
@@ -157,13 +177,19 @@ def _own(family: str, name: str) -> type[Component]:
     place, _, class_name = name.rpartition(":")
     if not is_imported(name):
         module = _imported_module(place, source_file(name))
-        classes = [key for key, value in vars(module).items() if _is_component(value, module.__name__)]
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if _is_component(value, module.__name__) and value.__name__ == key
+        ]
         if class_name not in classes:
-            held = ", ".join(classes) or "none"
+            held = ", ".join(classes) or f"none (a {family} derives from {FAMILIES[family]}.{family.title()})"
             raise LookupError(f"{place} holds no component {class_name!r}; those it holds: {held}")
     member = _IMPORTED[_absolute(name)]
     if member.family != family:
         raise LookupError(f"{name!r} is a {member.family}, and no {family}")
+    if missing := getattr(member, "__abstractmethods__", ()):
+        raise LookupError(f"{name!r} has no {' and no '.join(sorted(missing))}")
     return member
 
 
@@ -180,19 +206,20 @@ def _imported_module(place: str, file: Path | None) -> ModuleType:
     try:
         if file is None:
             return import_module(place)
-        spec = spec_from_file_location(str(file), file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[str(file)] = module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = sys.modules[str(file)] = ModuleType(str(file))
+        source = file.read_bytes()
+        vars(module).update(__file__=str(file), __source__=source)
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
         return module
-    except Exception as error:  # the user's own code, which may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code, which may raise anything
         sys.modules.pop(str(file), None)
         raise LookupError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _is_component(value: Any, module: str) -> bool:
-    return inspect.isclass(value) and issubclass(value, Component) and value.__module__ == module
+    """Whether a value is a member of some family that stands in this very module."""
+    is_member = inspect.isclass(value) and issubclass(value, Component) and hasattr(value, "family")
+    return is_member and value.__module__ == module
 
 
 def support_of(family: str, name: str) -> Any:

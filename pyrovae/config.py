@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from pyrovae import component
 from pyrovae.engine import OptimizerName
 from pyrovae.errors import ConfigError, DataError, Problem
-from pyrovae.objectives import ObjectiveName
 from pyrovae.train import ScheduleName
 
-DEFAULT_COMPONENTS = {"prior": "normal", "likelihood": "bernoulli", "posterior": "normal", "network": "mlp"}
+DEFAULT_COMPONENTS = {
+    "prior": "normal",
+    "likelihood": "bernoulli",
+    "posterior": "normal",
+    "network": "mlp",
+    "objective": "elbo",
+}
 
 
 class Section(BaseModel):
@@ -37,13 +42,6 @@ class Selection(Section):
     @property
     def options(self) -> dict[str, Any]:
         return {name: value for name, value in self if name != "name"}
-
-
-class Objective(Section):
-    """What is maximised."""
-
-    name: Annotated[ObjectiveName, Field(description="which evidence lower bound of Pyro")] = "elbo"
-    particles: Annotated[int, Field(ge=1, description="draws of z for each datum and step")] = 1
 
 
 class Data(Section):
@@ -133,7 +131,7 @@ class Config(Section):
     likelihood: Annotated[Selection, Field(description="p(x|z)")]
     posterior: Annotated[Selection, Field(description="q(z|x)")]
     network: Annotated[Selection, Field(description="encoder and decoder")]
-    objective: Annotated[Objective, Field(description="what is maximised")] = Objective()
+    objective: Annotated[Selection, Field(description="what is maximised")]
     data: Annotated[Data, Field(description="what is learned from")] = Data()
     train: Annotated[Train, Field(description="how it is learned")] = Train()
 
@@ -142,7 +140,7 @@ class Config(Section):
         return resolve, (self.model_dump(),)
 
 
-SHORTHAND = {**dict.fromkeys((*DEFAULT_COMPONENTS, "objective"), "name"), "data": "source"}
+SHORTHAND = {**dict.fromkeys(DEFAULT_COMPONENTS, "name"), "data": "source"}
 """Sections that may be given as one string, and the field which that string is."""
 
 
@@ -209,18 +207,20 @@ def parse_assignment(text: str) -> dict[str, Any]:
         >>> parse_assignment("prior.name=normal")
         {'prior': {'name': 'normal'}}
     """
+    return layer(*parse_value(text, example="train.lr=5e-4"))
+
+
+def parse_value(text: str, *, example: str) -> tuple[str, Any]:
+    """The place and the value of one ``--set``; what is no TOML value is a string."""
     place, equals, literal = text.partition("=")
     keys = [key.strip() for key in place.split(".")]
     if not equals or not all(keys):
-        raise ConfigError(
-            [Problem("--set", f"{text!r} is no assignment; write for example --set train.lr=5e-4")]
-        )
+        raise ConfigError([Problem("--set", f"{text!r} is no assignment; write for example --set {example}")])
     try:
         parsed = tomllib.loads(f"value = {literal}")
     except tomllib.TOMLDecodeError:
         parsed = {}
-    value: Any = parsed["value"] if len(parsed) == 1 else literal.strip()
-    return layer(".".join(keys), value)
+    return ".".join(keys), parsed["value"] if len(parsed) == 1 else literal.strip()
 
 
 def layer(place: str, value: Any) -> dict[str, Any]:
@@ -250,12 +250,76 @@ def dump(config: Config) -> str:
 
 
 def schema(member: type[component.Component]) -> type[Selection]:
-    """The table that selects a component: its name and its options, as its constructor declares them."""
+    """The table that selects a component: its name and its options, as its constructor declares them.
+
+    Raises:
+        ConfigError: an option of the user's own that cannot be written down.
+    """
     name = component.name_of(member)
     choices: Any = Literal[tuple(dict.fromkeys([*component.names(member.family), name]))]
     named = Annotated[choices, Field(description=f"which {member.family}")]
     fields: dict[str, Any] = {key: tuple(option) for key, option in component.options(member).items()}
+    problems = [_unusable(name, *field) for field in fields.items()]
+    if found := [Problem(f"{member.family}.name", problem) for problem in problems if problem is not None]:
+        raise ConfigError(found)
     return create_model(member.__name__, __base__=Selection, name=(named, name), **fields)
+
+
+def _unusable(component_name: str, option: str, declared: tuple[Any, Any]) -> str | None:
+    """What is wrong with an option that no table can hold; ``None`` where nothing is."""
+    annotation, default = declared
+    try:
+        if option in Selection.model_fields:
+            raise ValueError("every component has its name")
+        checked = create_model("Option", __base__=Section, value=(annotation, ...)).model_validate(
+            {"value": default}
+        )
+        literal(checked.value if default is not None else "")  # type: ignore[attr-defined]
+    except (TypeError, ValueError, PydanticUserError) as error:
+        reason = str(error).splitlines()[-1 if isinstance(error, ValidationError) else 0].strip()
+        return (
+            f"{component_name} has an option {option} with the default {default!r}, which no table can hold; "
+            f"options are numbers, text, true or false, and lists of them ({reason})"
+        )
+    return None
+
+
+def selected(
+    family: str, chosen: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem] = ()
+) -> dict[str, dict[str, Any]]:
+    """All options of members of a family that are no part of a run's configuration.
+
+    Args:
+        family: of all of them.
+        chosen: by name, the options that are set.
+        problems: that were found before.
+
+    Raises:
+        ConfigError: with every mistake, those found before among them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    problems = list(problems)
+    for name, options in chosen.items():
+        try:
+            member = component.find(family, name)
+            fields = dict(schema(member).model_fields)
+        except LookupError as error:
+            message = str(error) if ":" in name else unknown(name, component.names(family))
+            problems.append(Problem(family, message))
+            continue
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        del fields["name"]
+        declared: Any = {key: (field.annotation, field) for key, field in fields.items()}
+        model = create_model(member.__name__, __base__=Section, **declared)
+        try:
+            found[name] = dict(model.model_validate(options))
+        except ValidationError as error:
+            problems += [Problem(f"{name}.{place}", message) for place, message in _problems(error, model)]
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
 def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
@@ -310,11 +374,20 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
             raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
         except LookupError as error:
             own = isinstance(name, str) and ":" in name
-            message = str(error) if own else unknown(str(name), component.names(family))
+            message = str(error) if own else _unknown_component(family, str(name))
             problems.append(Problem(f"{family}.name", message))
+            selection = Any
+        except ConfigError as error:
+            problems += error.problems
             selection = Any
         schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
     return create_model("Config", __base__=Config, **schemas)
+
+
+def _unknown_component(family: str, name: str) -> str:
+    if name.endswith(".py"):
+        return f"{name!r} is a file: name its class too, as {name}:MyClass"
+    return unknown(name, component.names(family))
 
 
 def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

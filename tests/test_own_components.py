@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -44,6 +45,8 @@ class MyPair(Network):
 class Hungry(Network):
     def __init__(self, shapes: Shapes, weather: str) -> None: ...
 
+Alias = Hungry
+
 class Other: ...
 '''
 PRIOR = """
@@ -57,7 +60,15 @@ class Shifted(Prior):
 
     def forward(self, encode):
         return dist.Normal(torch.ones(self.latent_dim), 1.0).to_event(1)
+
+class Empty(Prior):
+    support = constraints.real_vector
 """
+WRONG = {
+    "broken.py": "1 / 0",
+    "script.py": "raise SystemExit(3)",
+    "bare.py": "from pyrovae.component import Component\nclass Bare(Component): ...",
+}
 
 
 @pytest.fixture
@@ -118,15 +129,64 @@ def test_a_class_of_an_installed_module_is_a_name_too(file: Path, monkeypatch: p
             "no.such.package:MyPair",
             "no.such.package cannot be imported: ModuleNotFoundError: No module named 'no'",
         ),
+        ("my_nets.py", "'my_nets.py' is a file: name its class too, as my_nets.py:MyClass"),
+        ("my_nets.py:Alias", "my_nets.py holds no component 'Alias'; those it holds: MyPair, Hungry"),
         ("broken.py:MyPair", "broken.py cannot be imported: ZeroDivisionError: division by zero"),
+        ("script.py:MyPair", "script.py cannot be imported: SystemExit: 3"),
+        (
+            "bare.py:Bare",
+            "bare.py holds no component 'Bare'; those it holds: none (a network derives from "
+            "pyrovae.networks.Network)",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_class_is_said_in_a_sentence(
     file: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file.parent / "broken.py").write_text("1 / 0")
+    for wrong, text in WRONG.items():
+        (file.parent / wrong).write_text(text)
     assert main_until_exit(["config", "--set", f"network.name={name}"]) == 2
     assert f"error: network.name: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("units=8", "has options without a type or a default: units; write for example units: int = 8"),
+        ("units: int", "has options without a type or a default: units; write for example units: int = 8"),
+        ("units: Nope = 8", "cannot be read: name 'Nope' is not defined"),
+        (
+            'units: int = "a"',
+            "has an option units with the default 'a', which no table can hold; options are",
+        ),
+        ("units: torch.Tensor = 8", "has an option units with the default 8, which no table can hold"),
+        ("units: type = torch.nn.ReLU", "has an option units with the default <class 'torch.nn.modules"),
+        ('name: str = "a"', "has an option name with the default 'a', which no table can hold; "),
+    ],
+)
+def test_an_option_that_is_not_declared_whole_is_named(
+    file: Path, option: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["from __future__ import annotations", "import torch", "from pyrovae.networks import Network"]
+    lines += ["class Mine(Network):", f"    def __init__(self, shapes, *, {option}) -> None: ..."]
+    (file.parent / "mine.py").write_text("\n".join(lines))
+    assert main_until_exit(["config", "--set", "network.name=mine.py:Mine"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: network.name: ")
+    assert message in error
+
+
+def test_a_class_without_what_its_family_must_have_is_refused(file: Path) -> None:
+    (file.parent / "mine.py").write_text(PRIOR)
+    with pytest.raises(ConfigError, match=r"prior.name: 'mine.py:Empty' has no forward"):
+        resolve({"prior": "mine.py:Empty"})
+
+
+def test_a_file_that_could_not_be_run_to_its_end_is_no_better_the_second_time(file: Path) -> None:
+    (file.parent / "half.py").write_text(f"{NETS}\n1 / 0")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"half.py cannot be imported: ZeroDivisionError"):
+            resolve({"network": "half.py:MyPair"})
 
 
 def test_a_class_of_another_family_is_refused(file: Path) -> None:
@@ -141,6 +201,31 @@ def test_a_constructor_that_asks_for_more_is_told_what_there_is(file: Path) -> N
         Run.start(resolve({"network": "my_nets.py:Hungry"}))
 
 
+LOADING = [["evaluate", "run"], ["sample", "run"], ["reconstruct", "run"], ["train", "--resume", "run"]]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        'network = "my_nets.py:MyPair"',
+        '[network]\nname = "my_nets.py:MyPair"',
+        'network = "my_nets:MyPair"',
+        'network = "nowhere.my_nets:MyPair"',
+    ],
+)
+def test_in_no_spelling_does_a_configuration_run_code_that_is_not_trusted(
+    file: Path, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(file.parent))
+    Path("run").mkdir()
+    Path("run/config.toml").write_text(named)
+    for command in LOADING:
+        assert main_until_exit(command) == 1
+        printed = capsys.readouterr()
+        assert "MyPair, and loading it runs that code: allow it with --trust" in printed.err
+        assert "this code has run" not in printed.out
+
+
 def test_a_run_with_code_of_its_own_loads_only_where_it_is_trusted(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,12 +233,7 @@ def test_a_run_with_code_of_its_own_loads_only_where_it_is_trusted(
     weights = Run.load(Path("run")).program.state_dict()  # its code runs in this process anyway
     capsys.readouterr()
     forget(file)
-    for command in (
-        ["evaluate", "run"],
-        ["sample", "run"],
-        ["reconstruct", "run"],
-        ["train", "--resume", "run"],
-    ):
+    for command in LOADING:
         assert main_until_exit(command) == 1
         printed = capsys.readouterr()
         assert f"{file}:MyPair, and loading it runs that code: allow it with --trust" in printed.err
@@ -174,12 +254,7 @@ def test_a_trusted_run_does_all_that_others_do(file: Path) -> None:
     ]
     for command in commands:
         program = f"from pyrovae.cli import main; main({[*command, '--trust']!r})"
-        subprocess.run(
-            [sys.executable, "-c", program],
-            check=True,
-            capture_output=True,
-            cwd=file.parent.parent / file.parent,
-        )
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert [metrics["epoch"] for metrics in Run.load(Path("run")).history] == [1, 2]
 
 
@@ -188,5 +263,16 @@ def test_code_that_has_changed_since_is_warned_of(file: Path) -> None:
     recorded = json.loads(Run.load(Path("run")).facts["code"])
     assert list(recorded) == [str(file)]
     file.write_text(file.read_text() + "# a remark\n")
-    with pytest.warns(UserWarning, match="my_nets.py has changed since the run was trained with it"):
+    with pytest.raises(RunError, match="--trust"):  # what has run in this process is the code as it was
         Run.load(Path("run"))
+    with pytest.warns(UserWarning, match="my_nets.py has changed since the run was trained with it"):
+        Run.load(Path("run"), trust=True)
+
+
+def test_a_file_that_was_edited_is_read_anew(file: Path) -> None:
+    for units in (7, 8):  # as many characters, within a second: a cache could not tell
+        file.write_text(textwrap.dedent(NETS).replace("= 8", f"= {units}"))
+        run = Run.start(resolve({"network": "my_nets.py:MyPair"}))
+        assert run.program.network.options == {"units": units}
+        assert json.loads(run.facts["code"])[str(file)] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert list(file.parent.iterdir()) == [file]
