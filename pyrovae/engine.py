@@ -32,7 +32,7 @@ class Engine:
         clip: largest norm of the gradient of the loss (nats per datum); ``None`` for no limit.
 
     Example:
-        >>> loss, reconstruction = Engine(Objective(program), "adam").step(x, lr=1e-3)
+        >>> loss, reconstruction, kl = Engine(Elbo(program), "adam").step(x, lr=1e-3)
         >>> bool(loss > 0 > reconstruction)  # nats, summed over the 16 data of x
         True
     """
@@ -42,17 +42,23 @@ class Engine:
         self.optimizer = OPTIMIZERS[optimizer](objective.parameters(), lr=0.0)
         self.clip = clip
 
-    def step(self, x: Tensor, lr: float) -> Tensor:
-        """Take one step on the batch x; returns its (loss, reconstruction), summed over data, in nats."""
+    def step(self, x: Tensor, lr: float, ramp: float = 1.0) -> Tensor:
+        """Take one step on the batch x; returns its (loss, reconstruction, KL), summed over data, in nats.
+
+        Args:
+            x: data, (n, \\*event_shape).
+            lr: learning rate.
+            ramp: how far a warm-up has got, in [0, 1].
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        loss, reconstruction = self.objective(x)
-        loss.backward()
+        terms = self.objective(x, ramp)
+        terms.loss.backward()
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.objective.parameters(), self.clip)
         self.optimizer.step()
-        return torch.stack([loss.detach(), reconstruction]).double() * len(x)
+        return torch.stack([term.detach().double() for term in terms]) * len(x)
 
     def state_dict(self) -> dict[str, Any]:
         """What the optimiser remembers between steps."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyrovae import component, supports
 from pyrovae.errors import Problem
-from pyrovae.objectives import ELBOS, ObjectiveName
+from pyrovae.objectives import Need
 
 
 def misfit(prior: Any, posterior: Any) -> str | None:
@@ -42,20 +43,59 @@ def refusal(prior: Any, posterior: Any) -> Problem | None:
     return Problem("posterior.name", f"{reason}; posteriors that fit: {', '.join(fitting) or 'none'}")
 
 
-def objective_misfit(objective: ObjectiveName, posterior: Any) -> str | None:
-    """Why an objective cannot train a posterior; ``None`` where it can."""
-    if ELBOS[objective].needs_reparameterized and not posterior.reparameterized:
-        return f"{objective!r} needs gradients through draws, and those of {_name(posterior)!r} have none"
-    return None
+def objective_misfit(objective: Any, posterior: Any, prior: Any = None) -> str | None:
+    """Why an objective cannot train a posterior, whatever its options; ``None`` where it can.
+
+    Args:
+        objective: a component or its class.
+        posterior: a component or its class.
+        prior: a component or its class; ``None``: one that suits the objective.
+    """
+    unmet = [need for need in objective.needs if not _met(need, posterior, prior)]
+    return f"{_name(objective)!r} {_because(min(unmet), posterior)}" if unmet else None
 
 
-def objective_refusal(objective: ObjectiveName, posterior: Any) -> Problem | None:
-    """What to say to a user who asked for an objective that cannot train the posterior."""
-    reason = objective_misfit(objective, posterior)
-    if reason is None:
-        return None
-    fitting = [name for name in ELBOS if objective_misfit(name, posterior) is None]
-    return Problem("objective.name", f"{reason}; what fits: {', '.join(fitting)}")
+def objective_refusals(
+    objective: Any, options: Mapping[str, Any], posterior: Any, prior: Any
+) -> list[Problem]:
+    """What to say to a user who asked for an objective, or an option of it, that cannot train these two."""
+    problems = []
+    if (reason := objective_misfit(objective, posterior, prior)) is not None:
+        fitting = [
+            name
+            for name in component.names("objective")
+            if objective_misfit(component.find("objective", name), posterior, prior) is None
+        ]
+        problems.append(Problem("objective.name", f"{reason}; what fits: {', '.join(fitting)}"))
+    for option, need in objective.needs_of_options(options):
+        if not _met(need, posterior, prior):
+            reason = f"{options[option]!r} {_because(need, posterior)}"
+            problems.append(Problem(f"objective.{option}", reason))
+    return problems
+
+
+def _met(need: Need, posterior: Any, prior: Any) -> bool:
+    return {
+        Need.GRADIENTS: posterior.reparameterized,
+        Need.ANY_VALUE: posterior.only_own_draws is None,
+        Need.DENSITY: posterior.is_density,
+        Need.SUMMABLE: posterior.one_site_per_variable,
+        Need.COORDINATES: posterior.has_independent_coordinates
+        and (prior is None or prior.has_independent_coordinates),
+    }[need]
+
+
+def _because(need: Need, posterior: Any) -> str:
+    """Why a need is not met."""
+    name = _name(posterior)
+    return {
+        Need.GRADIENTS: f"needs gradients through draws, and those of {name!r} have none",
+        Need.ANY_VALUE: f"needs q(z|x) at any value, and {name!r} gives it at its own draws only: "
+        f"{posterior.only_own_draws}",
+        Need.DENSITY: f"needs a density q(z|x), and {name!r} is a point",
+        Need.SUMMABLE: f"sums over discrete codes, each a site of its own, and those of {name!r} are none",
+        Need.COORDINATES: "needs codes whose coordinates are independent, under the prior and given x",
+    }[need]
 
 
 def _name(part: Any) -> str:

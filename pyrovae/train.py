@@ -31,9 +31,13 @@ SCHEDULES: Mapping[ScheduleName, Callable[[float], float]] = {
 
 
 class Metrics(TypedDict):
-    """What one epoch gave, in nats per datum; those of training are means over the epoch, as weights move."""
+    """What one epoch gave, in nats per datum; those of training are means over the epoch, as weights move.
+
+    The loss is what the objective minimises. ELBO and KL are those of the program, without any weight.
+    """
 
     epoch: int
+    train_loss: float
     train_elbo: float
     train_reconstruction: float
     train_kl: float
@@ -76,7 +80,7 @@ class Trainer:
 
     Example:
         >>> settings = dict(seed=0, epochs=2, batch_size=8, lr=1e-3, lr_schedule="constant", patience=None)
-        >>> trainer = Trainer(Engine(Objective(program), "adam"), Split(x), Split(x), **settings, history=[])
+        >>> trainer = Trainer(Engine(Elbo(program), "adam"), Split(x), Split(x), **settings, history=[])
         >>> [metrics["epoch"] for metrics in trainer.run()]
         [1, 2]
     """
@@ -130,12 +134,14 @@ class Trainer:
         program = self.engine.objective.program
         lr = self.lr * SCHEDULES[self.lr_schedule]((epoch - 1) / self.epochs)
         start = time.perf_counter()
-        totals = torch.zeros(2, dtype=torch.float64)
+        totals = torch.zeros(3, dtype=torch.float64)
         program.train()
         with seeded(self.seed, "train", epoch), pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # _check_terms says it better
-            for index in _shuffled(len(self.train), self.batch_size):
-                terms = self.engine.step(self.train.rows(index), lr)
+            batches = _shuffled(len(self.train), self.batch_size)
+            for done, index in enumerate(batches, start=(epoch - 1) * len(batches)):
+                ramp = self.engine.objective.ramp(done / len(batches), done)
+                terms = self.engine.step(self.train.rows(index), lr, ramp)
                 _check_terms(epoch, *terms.tolist())
                 totals += terms
                 on_batch()
@@ -143,12 +149,13 @@ class Trainer:
             program.calibrate(self.train.batches())
         program.eval()
         seconds = time.perf_counter() - start
-        loss, reconstruction = (totals / len(self.train)).tolist()
+        loss, reconstruction, kl = (totals / len(self.train)).tolist()
         metrics: Metrics = {
             "epoch": epoch,
-            "train_elbo": -loss,
+            "train_loss": loss,
+            "train_elbo": reconstruction - kl,
             "train_reconstruction": reconstruction,
-            "train_kl": loss + reconstruction,
+            "train_kl": kl,
             "seconds": seconds,
             "examples_per_second": len(self.train) / seconds,
         }
@@ -183,12 +190,11 @@ def _shuffled(n: int, batch_size: int) -> Sequence[Tensor]:
     return torch.randperm(n).tensor_split([batch_size * i for i in range(1, steps(n, batch_size))])
 
 
-def _check_terms(epoch: int, loss: float, reconstruction: float) -> None:
-    """Refuse a step whose loss is not finite, and say which of its two terms it is."""
-    if not math.isfinite(reconstruction):
-        raise _broken(epoch, f"the reconstruction is {reconstruction}")
-    if not math.isfinite(loss):
-        raise _broken(epoch, f"the KL is {loss + reconstruction}")
+def _check_terms(epoch: int, loss: float, reconstruction: float, kl: float) -> None:
+    """Refuse a step whose loss is not finite, and say which of its terms it is."""
+    for name, value in {"reconstruction": reconstruction, "KL": kl, "loss": loss}.items():
+        if not math.isfinite(value):
+            raise _broken(epoch, f"the {name} is {value}")
 
 
 def _check_finite(metrics: Metrics, program: nn.Module) -> None:

@@ -14,13 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from pyrovae import component, generate
 from pyrovae.component import Component
-from pyrovae.config import resolve
+from pyrovae.config import DEFAULT_COMPONENTS, resolve
 from pyrovae.data import Dataset, Split, from_arrays
 from pyrovae.errors import ConfigError, DataError, Problem, RunError
-from pyrovae.evaluate import evaluate
+from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.folder import Checkpoint
-from pyrovae.preparation import prepare
+from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.quantities import Findings
 from pyrovae.report import epoch_line, reporting
 from pyrovae.run import PYTHON_ARRAY, Run, cutting
 
@@ -109,7 +110,7 @@ class VAE(TransformerMixin, BaseEstimator):
         """
         objects = {
             family: value
-            for family in component.FAMILIES
+            for family in DEFAULT_COMPONENTS
             if isinstance(value := getattr(self, family), Component)
         }
         config = resolve(self._layer())
@@ -156,11 +157,38 @@ class VAE(TransformerMixin, BaseEstimator):
             seed: of the draws.
         """
         batches = self._rows(X).batches(ROWS_AT_ONCE)
-        return evaluate(self.program, batches, particles=particles, seed=seed).log_likelihood.numpy()
+        estimates = evaluate(self.program, batches, particles=particles, seed=seed, tails=False)
+        return estimates.log_likelihood.numpy()
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, in nats per row."""
         return float(self.score_samples(X).mean())
+
+    def evaluate(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> Evaluation:
+        """ELBO, its terms and log p(x) on the rows of X: means with their errors, and estimates of every row.
+
+        Args:
+            X: (n, \\*event_shape).
+            particles: draws of z for each row.
+            seed: of the draws.
+        """
+        rows = self._prepared(X)
+        batches = rows.dataset.train.drawn().batches(ROWS_AT_ONCE)
+        return self.run.evaluate(batches, particles=particles, seed=seed, is_likelihood=rows.is_likelihood)
+
+    def diagnose(self, X: ArrayLike, name: str, *, seed: int = 0, **options: Any) -> Findings:
+        """What a diagnostic finds in the rows of X, or why it has nothing to say.
+
+        Args:
+            X: (n, \\*event_shape).
+            name: of the diagnostic; ``pyrovae components`` lists all of them with their options.
+            seed: of its noise.
+            options: its options.
+
+        Raises:
+            ConfigError: there is no such diagnostic, or it has no such options.
+        """
+        return self.run.diagnose(name, self._rows(X), options=options, seed=seed)
 
     def save(self, path: str | Path) -> None:
         """Write the run folder that the command line writes too.
@@ -214,9 +242,8 @@ class VAE(TransformerMixin, BaseEstimator):
         """The arguments as a layer of the configuration."""
         if "source" in (self.data or {}):
             raise ConfigError([Problem("data.source", "the data are what fit is given")])
-        own = ("seed", "latent_dim", "objective")
-        layer = {name: getattr(self, name) for name in own}
-        layer |= {family: _selection(getattr(self, family)) for family in component.FAMILIES}
+        layer: dict[str, Any] = {"seed": self.seed, "latent_dim": self.latent_dim}
+        layer |= {family: _selection(getattr(self, family)) for family in DEFAULT_COMPONENTS}
         layer["data"] = {"test": 0.0, **(self.data or {}), "source": PYTHON_ARRAY}
         layer["train"] = {
             "epochs": self.epochs,
@@ -231,6 +258,10 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def _rows(self, X: ArrayLike) -> Split:
         """The rows of X as evaluation takes them: divided as in training, and binarised once if at all."""
+        return self._prepared(X).dataset.train.drawn()
+
+    def _prepared(self, X: ArrayLike) -> Prepared:
+        """The rows of X as the likelihood takes them."""
         options = self.run.config.data
         dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)
         if dataset.event_shape != tuple(self.program.event_shape):
@@ -238,7 +269,7 @@ class VAE(TransformerMixin, BaseEstimator):
                 f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
                 f"{tuple(self.program.event_shape)}."
             )
-        return prepare(dataset, options, self.program.likelihood).dataset.train.drawn()
+        return prepare(dataset, options, self.program.likelihood)
 
     def _train(self, run: Run) -> None:
         assert run.prepared is not None

@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 
 def allowed(annotation: Any) -> list[Any]:
-    """Some values of an option: all choices of a closed set, one number, one list of two numbers."""
+    """Some values of an option: all choices of a closed set, one number, a list of two numbers or a choice."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         values = allowed(arguments[0])
@@ -45,10 +45,12 @@ def allowed(annotation: Any) -> list[Any]:
     elif origin is Literal:
         values = list(arguments)
     elif inspect.isclass(origin) and issubclass(origin, Sequence):
-        values = [[value, value + 1] for value in allowed(arguments[0])[:1]]
+        first = allowed(arguments[0])[:1]
+        values = [[value] if isinstance(value, str) else [value, value + 1] for value in first]
     else:
         values = {bool: [False, True], float: [0.75, 2.5], int: [6, 1]}.get(annotation, [])
-    return [value for value in values if _is_valid(annotation, value)]
+    valid = [value for value in values if _is_valid(annotation, value)]
+    return valid or [value for value in [60] if _is_valid(annotation, value)]
 
 
 def _is_valid(annotation: Any, value: Any) -> bool:
@@ -68,6 +70,11 @@ def cases(*families: str) -> list[Case]:
             others = [value for value in allowed(annotation) if value != default]
             found += [plain._replace(options={option: value}) for value in others]
     return found
+
+
+def objective_of(program: Any, name: str = "elbo", **options: Any) -> Any:
+    """An objective by name, on a program that is trained on 12 data."""
+    return Case("objective", name, options).make(program=program, data_size=12)
 
 
 MEMBERS = [Case(family, name, {}) for family in component.FAMILIES for name in component.names(family)]

@@ -20,11 +20,10 @@ from sklearn.datasets import load_digits
 from torch import Size
 
 import pyrovae
-from pyrovae import component
+from pyrovae import component, objectives
 from pyrovae.config import resolve
 from pyrovae.errors import ConfigError
 from pyrovae.networks import Shapes
-from pyrovae.objectives import Objective
 from pyrovae.run import build
 
 PICTURE = Size([1, 8, 8])
@@ -138,7 +137,7 @@ def test_an_example_gives_what_it_shows(example: DocTest, pyro_store: None) -> N
         **example.globs,
         **{
             thing.__name__: thing
-            for thing in (torch, pyro, math, Size, Shapes, SVI, Trace_ELBO, Adam, Objective, resolve)
+            for thing in (torch, pyro, math, Size, Shapes, SVI, Trace_ELBO, Adam, objectives.Elbo, resolve)
         },
         **{"program": build(resolve(), PICTURE), "x": x, "X": load_digits().images / 16},
     }

@@ -31,7 +31,7 @@ from pyrovae.distributions.planar import PlanarTransform
 from pyrovae.distributions.sylvester import SylvesterTransform, cayley, cayley_parameters, householder
 from pyrovae.errors import ConfigError
 from pyrovae.evaluate import evaluate
-from pyrovae.objectives import Objective
+from pyrovae.objectives import Elbo
 from pyrovae.posteriors._flow import AmortizedFlow
 
 VARIANTS = ["orthogonal", "householder", "triangular"]
@@ -462,7 +462,7 @@ def test_neither_training_nor_evaluation_inverts_a_guide(
     x = torch.randn(5, 6)
     for name in ("iaf", "coupling", "spline"):
         program = make(posterior=name)
-        Objective(program, particles=3)(x)[0].backward()
+        Elbo(program, particles=3)(x)[0].backward()
         evaluate(program, [x], particles=3)
 
 
@@ -503,7 +503,7 @@ def test_a_trained_program_can_be_copied_pickled_and_trained_on(case: Case, make
     program = make(latent_dim=3, **{case.family: {"name": case.name, **case.options}})
     x = torch.randn(4, 6)
     for _ in range(2):
-        Objective(program)(x)[0].backward()
+        Elbo(program)(x)[0].backward()
     evaluate(program, [x], particles=2)
     with_weights = io.BytesIO(pickle.dumps(program))
     for other in (copy.deepcopy(program), pickle.load(with_weights)):
@@ -511,7 +511,7 @@ def test_a_trained_program_can_be_copied_pickled_and_trained_on(case: Case, make
             evaluate(program, [x], particles=2).log_likelihood,
             evaluate(other, [x], particles=2).log_likelihood,
         )
-        Objective(other)(x)[0].backward()
+        Elbo(other)(x)[0].backward()
 
 
 @each([*POSTERIORS, *PRIORS])
@@ -526,13 +526,26 @@ def test_no_component_keeps_what_it_computed(case: Case) -> None:
     assert drawn() is None
 
 
-def test_the_density_of_the_prior_takes_one_pass_through_its_networks() -> None:
-    module = prior(PRIORS[1], 10)
+def passes_of_a_density(module: Any, p: TransformedDistribution) -> float:
+    """How many passes through each of its networks it takes to score values that were not drawn."""
     passes = []
     for each_layer in module.flow.layers:
         each_layer.nn.register_forward_hook(lambda *_: passes.append(1))
-    module(None).log_prob(torch.randn(5, 10))
-    assert len(passes) == len(module.flow.layers)
+    p.log_prob(torch.randn(5, 10))
+    return len(passes) / len(module.flow.layers)
+
+
+@each(PRIORS)
+def test_the_density_of_the_prior_takes_one_pass_through_its_networks(case: Case) -> None:
+    module = prior(case, 10)
+    assert passes_of_a_density(module, module(None)) == 1
+
+
+@each([case for case in POSTERIORS if case not in AMORTIZED])
+def test_a_posterior_that_takes_a_pass_for_each_coordinate_of_other_values_says_so(case: Case) -> None:
+    module = posterior(case, 10)
+    passes = passes_of_a_density(module, module(random_features(module)))
+    assert passes == (1 if module.only_own_draws is None else 10)
 
 
 @each(PRIORS)

@@ -6,9 +6,10 @@ import random
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
+import pyro
 import pytest
 import torch
-from members import MEMBERS, Case, cases, each, untrained
+from members import MEMBERS, Case, cases, each, objective_of, untrained
 from sets import data_on
 from torch import Size, Tensor
 from torch.distributions import constraints
@@ -19,10 +20,9 @@ from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError
 from pyrovae.evaluate import evaluate
 from pyrovae.generate import encode, reconstruct, sample
-from pyrovae.objectives import ELBOS, Objective
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.randomness import mix, seeded
-from pyrovae.run import build
+from pyrovae.run import Run, build
 
 PICTURE = Size([1, 8, 8])
 SMALL = {"latent_dim": 2, "network": {"name": "mlp", "hidden": [16]}}
@@ -50,6 +50,11 @@ def fit(prior: Case, posterior: Case) -> bool:
     return pairing.misfit(prior.member, posterior.member) is None
 
 
+def trains(objective: str, prior: Case, posterior: Case) -> bool:
+    member = component.find("objective", objective)
+    return pairing.objective_misfit(member, posterior.member, prior.member) is None
+
+
 def with_partner(case: Case) -> Combination:
     """A prior or a posterior, with the first member of the other family that fits it."""
     if case.family == "prior":
@@ -62,8 +67,8 @@ FITTING = [pair for pair in PAIRS if fit(*pair)]
 CROSS_PRODUCT = [Combination((*pair, likelihood)) for pair in FITTING for likelihood in members("likelihood")]
 OBJECTIVES = [
     Combination(pair, objective)
-    for pair, objective in product(FITTING, ELBOS)
-    if pairing.objective_misfit(objective, pair[1].member) is None
+    for pair, objective in product(FITTING, component.names("objective"))
+    if trains(objective, *pair)
 ]
 OPTIONS = [with_partner(case) for case in cases("prior", "posterior") if case.options]
 OPTIONS += [Combination((case,)) for case in cases("likelihood") if case.options]
@@ -86,7 +91,7 @@ def prepared(combination: Combination) -> tuple[SingleLayer, Tensor]:
 
 def losses_of_five_steps(combination: Combination) -> list[float]:
     program, x = prepared(combination)
-    engine = Engine(Objective(program, combination.objective), "adam")
+    engine = Engine(objective_of(program, combination.objective), "adam")
     losses = []
     for _ in range(6):
         with seeded(1):
@@ -97,10 +102,13 @@ def losses_of_five_steps(combination: Combination) -> list[float]:
 @each(COMBINATIONS, "combination")
 def test_gradients_of_the_objective_reach_every_parameter(combination: Combination) -> None:
     program, x = prepared(combination)
-    loss, reconstruction = Objective(program, combination.objective, particles=4)(x)
+    has_particles = "particles" in component.options(component.find("objective", combination.objective))
+    objective = objective_of(program, combination.objective, **({"particles": 4} if has_particles else {}))
+    loss, reconstruction, kl = objective(x)
     loss.backward()
     assert not untrained(program)
     assert not reconstruction.requires_grad
+    assert not kl.requires_grad
 
 
 @each(COMBINATIONS, "combination")
@@ -191,14 +199,23 @@ def test_a_prior_made_of_posteriors_refuses_those_that_score_only_their_own_draw
 
 
 @each(members("posterior"), "posterior")
-@pytest.mark.parametrize("objective", ELBOS)
+@pytest.mark.parametrize("objective", component.names("objective"))
 def test_an_objective_that_would_be_biased_is_refused(posterior: Case, objective: str) -> None:
-    config = resolve(SMALL, {"objective": objective}, {"posterior": posterior.name})
-    needs_gradients = ELBOS[objective].needs_reparameterized  # type: ignore[index]
-    prior = with_partner(posterior).parts[0].name
-    config = resolve(config.model_dump(), {"prior": prior})
-    if needs_gradients and not posterior.member.reparameterized:
-        with pytest.raises(ConfigError, match=r"objective.name: .* what fits: elbo"):
-            build(config, PICTURE)
+    prior = with_partner(posterior).parts[0]
+    config = resolve(SMALL, {"objective": objective, "posterior": posterior.name, "prior": prior.name})
+    if trains(objective, prior, posterior):
+        assert component.name_of(type(Run.start(config).program.posterior)) == posterior.name
     else:
-        assert component.name_of(type(build(config, PICTURE).posterior)) == posterior.name
+        with pytest.raises(ConfigError, match=r"objective.name: .* what fits: .*elbo"):
+            Run.start(config)
+
+
+def test_draws_without_gradients_are_found_out_whatever_their_posterior_declares() -> None:
+    program = build(resolve(SMALL, {"prior": "bernoulli", "posterior": "bernoulli"}), PICTURE)
+    program.posterior.reparameterized = True  # type: ignore[misc]
+    objective, x = objective_of(program, "mean-field-elbo"), data_for(program)
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(ConfigError, match="gradients through draws: z_0, z_1"),
+    ):
+        objective(x)

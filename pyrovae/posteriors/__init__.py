@@ -34,6 +34,9 @@ class Posterior(component.Component, nn.Module, ABC, family="posterior"):
     reparameterized: ClassVar[bool] = True
     """Whether gradients pass through draws."""
 
+    has_independent_coordinates: ClassVar[bool] = False
+    """Whether a code's coordinates are independent given x: an ``Independent`` of one-dimensional ones."""
+
     one_site_per_variable: ClassVar[bool] = False
     """Whether each latent variable is a site of its own, so that an objective can sum it out.
 

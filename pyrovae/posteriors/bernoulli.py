@@ -29,6 +29,7 @@ class Bernoulli(Posterior):
     """
 
     support = supports.binary_codes
+    has_independent_coordinates = True
     reparameterized = False
     one_site_per_variable = True
 

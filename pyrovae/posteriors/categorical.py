@@ -31,6 +31,7 @@ class Categorical(Posterior):
     """
 
     support = supports.one_hot_codes
+    has_independent_coordinates = True
     reparameterized = False
     one_site_per_variable = True
 

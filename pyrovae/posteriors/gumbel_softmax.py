@@ -34,6 +34,7 @@ class GumbelSoftmax(Posterior):
     """
 
     support = supports.one_hot_codes
+    has_independent_coordinates = True
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class LogitNormal(Posterior):
     """
 
     support = supports.unit_cube
+    has_independent_coordinates = True
 
     def __init__(self, event_shape: Size) -> None:
         super().__init__(event_shape)

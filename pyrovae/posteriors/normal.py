@@ -30,6 +30,7 @@ class Normal(Posterior):
     """
 
     support = constraints.real_vector
+    has_independent_coordinates = True
 
     def __init__(self, event_shape: Size) -> None:
         super().__init__(event_shape)

@@ -35,6 +35,7 @@ class RelaxedBernoulli(Posterior):
     """
 
     support = supports.binary_codes
+    has_independent_coordinates = True
 
     def __init__(
         self,

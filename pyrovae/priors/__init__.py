@@ -28,6 +28,9 @@ class Prior(component.Component, nn.Module, ABC, family="prior"):
     scores_posterior: ClassVar[bool] = False
     """Whether p(z) is made of q(z|x), and so needs it at values that it did not draw itself."""
 
+    has_independent_coordinates: ClassVar[bool] = False
+    """Whether the coordinates of a code are independent: an ``Independent`` of one-dimensional ones."""
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim

@@ -32,13 +32,16 @@ class Bernoulli(Prior):
     """
 
     support = supports.binary_codes
+    has_independent_coordinates = True
     logits: Tensor
 
     def __init__(
         self,
         latent_dim: int,
         *,
-        probability: Annotated[float, Field(gt=0, lt=1, description="probability of the value 1")] = 0.5,
+        probability: Annotated[
+            float, Field(ge=1e-6, le=0.999999, description="probability of the value 1")
+        ] = 0.5,
     ) -> None:
         super().__init__(latent_dim)
         log_odds = math.log(probability) - math.log1p(-probability)

@@ -33,6 +33,7 @@ class Categorical(Prior):
     """
 
     support = supports.one_hot_codes
+    has_independent_coordinates = True
     logits: Tensor
 
     def __init__(

@@ -33,6 +33,7 @@ class Laplace(Prior):
     """
 
     support = constraints.real_vector
+    has_independent_coordinates = True
     loc: Tensor
     scale: Tensor
 
@@ -40,7 +41,9 @@ class Laplace(Prior):
         self,
         latent_dim: int,
         *,
-        scale: Annotated[float, Field(gt=0, description="mean absolute value of a coordinate")] = 1.0,
+        scale: Annotated[
+            float, Field(ge=0.001, le=1000, description="mean absolute value of a coordinate")
+        ] = 1.0,
     ) -> None:
         super().__init__(latent_dim)
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)

@@ -27,6 +27,7 @@ class Normal(Prior):
     """
 
     support = constraints.real_vector
+    has_independent_coordinates = True
     loc: Tensor
     scale: Tensor
 

@@ -36,6 +36,7 @@ class StudentT(Prior):
     """
 
     support = constraints.real_vector
+    has_independent_coordinates = True
     df: Tensor
 
     def __init__(

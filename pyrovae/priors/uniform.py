@@ -30,6 +30,7 @@ class Uniform(Prior):
     """
 
     support = supports.unit_cube
+    has_independent_coordinates = True
     low: Tensor
     high: Tensor
 

@@ -1,0 +1,145 @@
+"""ELBOs of Pyro whose KL has a weight: constant, warmed up or cyclical."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pyro.infer import ELBO
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae import sites
+from pyrovae.errors import ConfigError, Problem
+from pyrovae.objectives import Objective, Terms
+from pyrovae.programs import Program
+
+Particles = Annotated[int, Field(ge=1, description="draws of z for each datum and step")]
+Beta = Annotated[float, Field(ge=0, description="weight of the KL, after any warm-up")]
+WarmUp = Annotated[float, Field(ge=0, description="how long the weight rises from 0; 0: not at all")]
+Cycle = Annotated[
+    Annotated[float, Field(gt=0)] | None, Field(description="the warm-up begins again after this long")
+]
+Unit = Annotated[Literal["epochs", "steps"], Field(description="what warm_up and cycle are counted in")]
+FreeBits = Annotated[
+    float,
+    Field(ge=0, description="nats of KL that each latent coordinate has for nothing, on the batch's mean"),
+]
+Capacity = Annotated[
+    Annotated[float, Field(ge=0)] | None,
+    Field(description="nats C: |KL - C|, on the batch's mean, in place of the KL; the warm-up is that of C"),
+]
+
+
+class Traced(ELBO):
+    """One of Pyro's ELBOs, read trace by trace."""
+
+    analytic: ClassVar[bool] = False
+    """Whether the KL is in closed form, where there is one."""
+
+    def traces(self, model: Any, guide: Any, x: Tensor) -> Iterator[tuple[Trace, Trace]]:
+        """The traces of model and guide, of all particles in one where Pyro can."""
+        return self._get_traces(model, guide, (x,), {})
+
+    @abstractmethod
+    def surrogate(self, model: Trace, guide: Trace) -> Tensor:
+        """What has the gradient of minus the ELBO, summed over data and particles."""
+
+    def reconstruction(self, model: Trace, guide: Trace) -> Tensor:
+        """E_q[log p(x|z)], summed over data and particles."""
+        return sites.observed(model).sum()
+
+    def kl(self, model: Trace, guide: Trace) -> Tensor:
+        """KL(q(z|x) || p(z)) without any weight, summed over data and particles."""
+        if self.analytic:
+            return sites.kl_coordinates(model, guide, analytic=True).sum()
+        return sites.kl(model, guide).sum()
+
+
+class Weighted(Messenger):
+    """Pyro handler that multiplies the log-probability of every latent site; around model and guide alike.
+
+    Pyro's own ``scale`` refuses a weight of 0.
+    """
+
+    def __init__(self, weight: Tensor | float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.weight
+
+
+class WeightedELBO(Objective):
+    r"""Minus an ELBO whose KL has a weight, or something else in its place.
+
+    .. math:: -\frac{1}{n} \sum_{i=1}^{n} \mathbb{E}_{q(z_i|x_i)}[\log p(x_i|z_i)]
+       + \beta\, r\, R(\text{KL})
+
+    r is how far the warm-up has got. R is the batch's mean KL; or, with free bits, the sum over coordinates
+    of their mean KL or the free bits, whichever is more; or, with a capacity C, |KL - C r|, and r not before.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        elbo: Traced,
+        *,
+        beta: float,
+        warm_up: float,
+        cycle: float | None,
+        unit: str,
+        free_bits: float = 0.0,
+        capacity: float | None = None,
+    ) -> None:
+        super().__init__(program)
+        if cycle is not None and cycle < warm_up:
+            raise ConfigError(
+                [Problem("objective.cycle", f"{cycle} is shorter than objective.warm_up, {warm_up}")]
+            )
+        if capacity is not None and free_bits > 0:
+            raise ConfigError([Problem("objective.capacity", "free bits and a capacity exclude each other")])
+        self.elbo = elbo
+        self.beta = beta
+        self.warm_up = warm_up
+        self.cycle = cycle
+        self.unit = unit
+        self.free_bits = free_bits
+        self.capacity = capacity
+
+    def ramp(self, epochs: float, steps: int) -> float:
+        time = epochs if self.unit == "epochs" else steps
+        if self.cycle is not None:
+            time %= self.cycle
+        return min(1.0, time / self.warm_up) if self.warm_up else 1.0
+
+    def forward(self, x: Tensor, ramp: Tensor | float = 1.0) -> Terms:
+        weight = self.beta if self.capacity is not None else self.beta * ramp
+        weighted = Weighted(weight)
+        model, guide = weighted(self.program.model), weighted(self.program.guide)
+        loss, reconstruction, kl = torch.zeros(3, dtype=torch.float64, device=x.device)
+        for traces in self.elbo.traces(model, guide, x):
+            surrogate = self.elbo.surrogate(*traces) / self.elbo.num_particles
+            with torch.no_grad():
+                reconstruction = reconstruction + self.elbo.reconstruction(*traces) / self.elbo.num_particles
+                kl = kl + self.elbo.kl(*traces) / self.elbo.num_particles
+            loss = loss + surrogate - surrogate.detach() + self._change(*traces, weight, ramp) * len(x)
+        loss = loss + weight * kl - reconstruction
+        return Terms(loss / len(x), reconstruction / len(x), kl / len(x))
+
+    def _change(
+        self, model: Trace, guide: Trace, weight: Tensor | float, ramp: Tensor | float
+    ) -> Tensor | float:
+        """What R(KL) adds to the weighted KL, in nats per datum."""
+        if self.capacity is None and self.free_bits == 0:
+            return 0.0
+        kl = sites.kl_coordinates(model, guide, analytic=self.elbo.analytic)
+        kl = kl.flatten(end_dim=-2).mean(0)
+        if self.capacity is not None:
+            return weight * ((kl.sum() - self.capacity * ramp).abs() - kl.sum())
+        return weight * (kl.clamp(min=self.free_bits) - kl).sum()
