@@ -27,7 +27,7 @@ myst_enable_extensions = ["dollarmath"]
 
 python_maximum_signature_line_length = 100
 autodoc_typehints_format = "short"
-autodoc_type_aliases = {alias: alias for alias in ("Array", "ArrayLike", "Checkpoint", "ObjectiveName")}
+autodoc_type_aliases = {alias: alias for alias in ("Array", "ArrayLike", "Checkpoint")}
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "__init__, __new__"}
 
