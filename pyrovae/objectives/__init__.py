@@ -48,6 +48,9 @@ class Objective(component.Component, nn.Module, ABC, family="objective"):
     needs: ClassVar[frozenset[Need]] = frozenset()
     """What it needs with any options."""
 
+    smallest_batch: ClassVar[int] = 1
+    """How many data a batch must have at least."""
+
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program

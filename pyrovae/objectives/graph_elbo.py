@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro.infer import TraceGraph_ELBO
+from pyro.ops.provenance import detach_provenance
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -56,5 +57,13 @@ class GraphElbo(WeightedELBO):
 
 
 class _TraceGraphELBO(Traced, TraceGraph_ELBO):
+    """Its log-probabilities carry what they depend on, which numbers for others need not."""
+
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
         return self._loss_and_surrogate_loss_particle(model, guide)[1]
+
+    def reconstruction(self, model: Trace, guide: Trace) -> Tensor:
+        return detach_provenance(super().reconstruction(model, guide))
+
+    def kl(self, model: Trace, guide: Trace) -> Tensor:
+        return detach_provenance(super().kl(model, guide))

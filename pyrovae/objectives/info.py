@@ -71,6 +71,7 @@ class Info(AggregateObjective):
         True
     """
 
+    smallest_batch = 2
     needs = frozenset({Need.GRADIENTS})
 
     def __init__(

@@ -51,6 +51,7 @@ class Tc(AggregateObjective):
         True
     """
 
+    smallest_batch = 2
     needs = frozenset({Need.GRADIENTS, Need.DENSITY, Need.ANY_VALUE, Need.COORDINATES})
 
     def __init__(
