@@ -66,7 +66,7 @@ class Data(Section):
     ] = "auto"
     divisor: Annotated[
         Annotated[float, Field(gt=0)] | None,
-        Field(description="number that an array's values are divided by; pictures always become [0, 1]"),
+        Field(description="number that values are divided by; where not set, 255 for pictures, 16 for digits, 1 for arrays"),
     ] = None
     dequantize: Annotated[
         bool,

@@ -15,7 +15,8 @@ from pyrovae.evaluate import inspected
 from pyrovae.programs import Program
 from pyrovae.randomness import DatumNoise
 
-CELLS_AT_ONCE = 2**20
+# Of 256 features a cell, as a categorical one has, this many are a quarter of a gigabyte.
+CELLS_AT_ONCE = 2**18
 
 
 class Draws(NamedTuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any
+from itertools import groupby, product
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+from pydantic import TypeAdapter, ValidationError
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
@@ -114,29 +115,51 @@ def _outside(prepared: Dataset, dataset: Dataset, options: Data, likelihood: Lik
 
 
 def _remedies(dataset: Dataset, options: Data, likelihood: Likelihood) -> list[str]:
-    """Settings with which a likelihood takes these data, none more than it needs; each has been tried."""
-    found: list[Mapping[str, Any]] = []
-    for settings in sorted(_settings(dataset, options, likelihood), key=len):
-        needless = any(fewer.items() <= settings.items() for fewer in found)
-        if not needless and _fits_with(settings, dataset, options, likelihood):
-            found.append(settings)
-    return [" with ".join(f"{place} = {_typed(value)}" for place, value in each.items()) for each in found]
+    """The fewest settings with which a likelihood takes these data, in all ways; each has been tried."""
+    for _, as_many in groupby(sorted(_settings(dataset, options, likelihood), key=len), key=len):
+        if found := [each for each in as_many if _fits_with(each, dataset, options, likelihood)]:
+            return [" with ".join(f"{place} = {_typed(value)}" for place, value in s.items()) for s in found]
+    return []
 
 
 def _settings(dataset: Dataset, options: Data, likelihood: Likelihood) -> Iterator[dict[str, Any]]:
-    """What to try: another divisor, other changes of the data, and a likelihood of as many levels."""
-    now, high = dataset.train.divisor, math.ceil(dataset.divided(1).range()[1])
-    counts = [name for name, value in likelihood.options.items() if type(value) is int]
-    for divisor in sorted({now, 1, 255 if 128 < high <= 255 else max(high, 1)}):
+    """What to try: another divisor, other changes of the data, and another option of the likelihood."""
+    now, high = dataset.train.divisor, max(1, math.ceil(dataset.divided(1).range()[1]))
+    for divisor in sorted({now, 1, 255 if 128 < high <= 255 else high}):
         choices: list[list[dict[str, Any]]] = [
             [{} if divisor == now else {"data.divisor": divisor}],
             [{}, {"data.binarize": "auto"}],
             [{}, {"data.dequantize": not options.dequantize}],
             [{}, {"data.squeeze": 0.001}],
-            [{}, *({f"likelihood.{name}": int(divisor) + 1} for name in counts)],
+            [{}, *_other_options(likelihood, counts={int(divisor) + 1, high + 1})],
         ]
         for parts in product(*choices):
             yield {place: value for part in parts for place, value in part.items()}
+
+
+def _other_options(likelihood: Likelihood, counts: Set[int]) -> Iterator[dict[str, Any]]:
+    """One option at a time: one of the counts, within its bounds, or one of the words that it may be."""
+    for name, (annotation, _) in component.options(type(likelihood)).items():
+        others: list[Any]
+        if type(likelihood.options[name]) is int:
+            others = [count for count in sorted(counts) if _is_allowed(annotation, count)]
+        else:
+            others = _words(annotation)
+        yield from ({f"likelihood.{name}": other} for other in others)
+
+
+def _is_allowed(annotation: Any, value: int) -> bool:
+    try:
+        TypeAdapter(annotation).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _words(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Annotated:
+        return _words(get_args(annotation)[0])
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
 def _fits_with(settings: Mapping[str, Any], dataset: Dataset, options: Data, likelihood: Likelihood) -> bool:

@@ -229,7 +229,7 @@ def test_every_line_has_a_comment_with_meaning_and_choices(chosen: str) -> None:
 def test_the_comments_tell_choices_and_bounds() -> None:
     text = dump(resolve({"likelihood": "gaussian"}))
     assert f"({', '.join(component.names('likelihood'))})" in text
-    assert "(a number > 0, or learned, per-pixel, optimal)" in text
+    assert "(a number >= 1e-09 and <= 1e+09, or learned, per-pixel, optimal)" in text
     assert "(a number >= 0 and < 1)" in text
     assert "(relu, leaky-relu, elu, gelu, silu, softplus, tanh)" in text
 
@@ -295,13 +295,17 @@ def test_an_unknown_component_is_told_with_the_known_ones_and_the_nearest(family
         ({"network": {"hidden": {"a": 1}}}, "network.hidden", ["a list"]),
         ({"network": {"dropout": 1.0}}, "network.dropout", ["1.0", "a number >= 0 and < 1"]),
         ({"network": {"name": "conv", "channels": []}}, "network.channels", ["[]"]),
-        ({"likelihood": {"name": "gaussian", "scale": 0.0}}, "likelihood.scale", ["0.0", "> 0", "optimal"]),
+        (
+            {"likelihood": {"name": "gaussian", "scale": 0.0}},
+            "likelihood.scale",
+            ["0.0", ">= 1e-09", "optimal"],
+        ),
         (
             {"likelihood": {"name": "gaussian", "scale": "lerned"}},
             "likelihood.scale",
             ["'lerned'", "learned"],
         ),
-        ({"likelihood": {"name": "gaussian", "scale": True}}, "likelihood.scale", ["True", "> 0"]),
+        ({"likelihood": {"name": "gaussian", "scale": True}}, "likelihood.scale", ["True", ">= 1e-09"]),
         ({"data": [1]}, "data", ["[1]", "no table"]),
         ({"data": 3}, "data", ["3", "no table"]),
         ({"train": "fast"}, "train", ["'fast'", "no table"]),

@@ -16,11 +16,13 @@ from scipy import stats
 from scipy.integrate import quad
 from torch import Size, Tensor
 
-from pyrovae import supports
+from pyrovae import component, supports
+from pyrovae.config import resolve
 from pyrovae.distributions.beta import Beta as PreciseBeta
 from pyrovae.distributions.continuous_bernoulli import NEAR_ZERO
 from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli as Exponential
 from pyrovae.distributions.logistic import Logistic as FiniteLogistic
+from pyrovae.errors import ConfigError
 from pyrovae.likelihoods.beta import Beta
 from pyrovae.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.likelihoods.gaussian import Gaussian
@@ -141,6 +143,20 @@ def test_a_learned_scale_never_falls_below_its_floor(family: Family, scale: Any)
         torch.nn.init.constant_(parameter, -1e4)
     p = likelihood(torch.full((3, likelihood.features, *CELLS), -1e4))
     assert (scales(p) == 0.25).all()
+
+
+@each_family
+@pytest.mark.parametrize("end", ["smallest", "largest"])
+def test_every_floor_that_can_be_chosen_can_be_trained_from(family: Family, end: str) -> None:
+    floor = 1e-9 if end == "smallest" else 1.0 if family.likelihood is LogNormal else 1e9
+    name = component.name_of(family.likelihood)
+    with pytest.raises(ConfigError, match=r"likelihood\.floor: .* a number >= 1e-09 and <= "):
+        resolve({"likelihood": {"name": name, "floor": floor / 10 if end == "smallest" else floor * 10}})
+    options = resolve({"likelihood": {"name": name, "floor": floor, "scale": "learned"}}).likelihood.options
+    likelihood, x = family.likelihood(CELLS, **options), torch.full((8, *CELLS), 3.0)
+    likelihood.initialize([x])
+    features = torch.zeros(8, 1, *CELLS, requires_grad=True)
+    check_finite(features, likelihood(features).log_prob(x))
 
 
 def test_a_fixed_scale_knows_no_floor() -> None:

@@ -495,9 +495,16 @@ def test_a_margin_that_is_none_is_refused(margin: float) -> None:
         load("digits").squeezed(margin)
 
 
-@pytest.mark.parametrize("rows", [[[0.0, 1.5]], [[-0.5, 1.0]]])
-def test_values_outside_the_unit_interval_are_not_squeezed(rows: list[list[float]]) -> None:
-    with pytest.raises(DataError, match=r"Only values between 0 and 1 can be squeezed, and array holds"):
+@pytest.mark.parametrize(
+    ("rows", "held"),
+    [
+        ([[0.0, 1.5]], r"0 to 1\.5: set data\.divisor \(255 for grey values of 8 bits\)\."),
+        ([[-0.5, 1.0]], r"-0\.5 to 1\."),  # no divisor makes them fit
+    ],
+)
+def test_values_outside_the_unit_interval_are_not_squeezed(rows: list[list[float]], held: str) -> None:
+    message = f"Only values between 0 and 1 can be squeezed, and array holds {held}$"
+    with pytest.raises(DataError, match=message):
         from_arrays(rows, validation=0, test=0).squeezed(0.1)
 
 
@@ -730,6 +737,18 @@ def test_the_first_frame_of_an_animation_and_the_right_way_up(tmp_path: Path) ->
     data = load(str(tmp_path), validation=0, test=0)
     assert data.event_shape == (1, 4, 2)
     assert data.train.raw.flatten(1).unique(dim=1).tolist() == [[0], [7]]
+
+
+@pytest.mark.parametrize("held_out", ["validation", "val", "valid", "test"])
+def test_a_folder_held_out_never_joins_the_training_rows(held_out: str, tmp_path: Path) -> None:
+    for name, count in (("train", 3), (held_out, 2)):
+        (tmp_path / name / "bus").mkdir(parents=True)
+        for index in range(count):
+            Image.new("L", (2, 2)).save(tmp_path / name / "bus" / f"{index}.png")
+    data = load(str(tmp_path), validation=0, test=0)
+    split = data.test if held_out == "test" else data.validation
+    assert (len(data.train), len(split)) == (3, 2)
+    assert set(split.labels) == {"bus"}
 
 
 def test_folders_called_train_are_classes_beside_others(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ def probabilities(p: TorchDistribution, values: Tensor) -> Tensor:
     return p.log_prob(values).double().exp()
 
 
+def squashed(feature: Any, limit: float) -> Any:
+    """A feature between -limit and limit."""
+    return feature / (1 + (feature / limit) ** 2) ** 0.5
+
+
 def check_draws(p: TorchDistribution, values: Tensor, n: int = 50_000) -> None:
     """Chi-square of frequencies against probabilities; values are all that matter, (k, *event_shape)."""
     draws = p.sample(Size([n])).flatten(1)
@@ -205,7 +210,7 @@ def pixel_cnn_mass(features: Tensor, rgb: tuple[float, ...], levels: int) -> flo
     bound = np.log(10 * (levels - 1))
     total = 0.0
     for j in range(2):
-        m, s = means[j].tolist(), np.exp(bound * np.tanh(log_scales[j].numpy() / bound)).tolist()
+        m, s = means[j].tolist(), np.exp(squashed(log_scales[j].numpy(), bound)).tolist()
         alpha, beta, gamma = dependence[j].tanh().tolist()
         red, green, blue = (2 * value - 1 for value in rgb)
         locs = [m[0], m[1] + alpha * red, m[2] + beta * red + gamma * green]
@@ -330,7 +335,7 @@ COUNTS = torch.tensor([0.0, 1.0, 2.0, 17.0, 1e3, 1e4, 1e6])
 
 
 def bound(feature: float) -> float:
-    return float(np.exp(15 * np.tanh(np.float64(np.float32(feature)) / 15)))
+    return float(np.exp(squashed(np.float64(np.float32(feature)), 15)))
 
 
 def poisson(log_mean: float, log_inverse: float) -> tuple[TorchDistribution, Any]:
@@ -403,8 +408,32 @@ def test_counts_of_any_size_under_features_of_any_size_are_finite(
     assert likelihood(features).mean.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "index", "x"),
+    [
+        (Poisson(SCALAR), 0, 17.0),
+        (NegativeBinomial(SCALAR, dispersion="per-pixel"), 0, 17.0),
+        (NegativeBinomial(SCALAR, dispersion="per-pixel"), 1, 17.0),
+        (ZeroInflatedNegativeBinomial(SCALAR), 1, 17.0),
+        (DiscretizedLogistic(SCALAR), 1, 17 / 255),
+        (DiscretizedLogisticMixture(SCALAR, components=2), 4, 17 / 255),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("far", [-300.0, 300.0])
+def test_a_bounded_feature_that_ran_far_out_can_come_back(
+    likelihood: Any, index: int, x: float, far: float
+) -> None:
+    features = torch.randn(50, likelihood.features, 1)
+    features[:, index] = far
+    features.requires_grad_()
+    likelihood(features).log_prob(torch.full((50, 1), x)).sum().backward()
+    assert features.grad is not None
+    assert features.grad[:, index].any()
+
+
 def test_the_rate_lies_within_the_stated_bounds() -> None:
-    rates = Poisson(Size([2]))(torch.tensor([[-1e4, 1e4]])).mean
+    rates = Poisson(Size([2]))(torch.tensor([[-1e9, 1e9]])).mean
     torch.testing.assert_close(rates, torch.tensor([np.exp(-15), np.exp(15)]).float())
 
 
@@ -656,7 +685,7 @@ def test_the_mixture_of_the_toolkit_agrees_with_pyros_for_single_cells() -> None
     features, x = mixture_features(likelihood, 5), grey(8)[torch.randint(8, (5, 4))]
     logits, f, g = (part.movedim(1, -1) for part in features.split(3, dim=1))
     tight = np.log(70)
-    parts = Rounded((1 + f) / 2, (tight * (g / tight).tanh()).exp() / 2, 8)
+    parts = Rounded((1 + f) / 2, squashed(g, tight).exp() / 2, 8)
     theirs = dist.MixtureSameFamily(dist.Categorical(logits=logits), parts).to_event(1)
     torch.testing.assert_close(likelihood(features).log_prob(x), theirs.log_prob(x))
     torch.testing.assert_close(likelihood(features).mean, theirs.mean)

@@ -43,6 +43,7 @@ DATA: Mapping[str, Dataset] = {
     "grey values": from_arrays(whole(255), divisor=255.0),
     "grey fractions": from_arrays((whole(255) / 255).astype(np.float32)),
     "counts": from_arrays(whole(19)),
+    "large counts": from_arrays(whole(5000)),
     "bits": from_arrays(whole(1)),
     "fractions": from_arrays(between(0.1, 0.9)),
     "positive numbers": from_arrays(between(0.1, 5.75)),
@@ -346,6 +347,22 @@ def test_the_levels_of_a_likelihood_are_those_that_it_was_made_with() -> None:
     message = refusal("grey values", "categorical", categories=17)
     assert message.endswith("; likelihood.categories = 256")
     assert "categorical," not in message
+
+
+@pytest.mark.parametrize(
+    ("data", "chosen", "remedies"),
+    [
+        ("counts", {}, ["likelihood.grid = integers"]),
+        ("counts", {"categories": 12, "grid": "integers"}, ["likelihood.categories = 20"]),
+        ("counts", {"categories": 12}, ["data.divisor = 19 with likelihood.categories = 20"]),
+        ("large counts", {}, []),  # more than can be chosen
+    ],
+)
+def test_categories_are_said_to_fit_as_integers_and_in_numbers_that_can_be_chosen(
+    data: str, chosen: dict[str, Any], remedies: list[str]
+) -> None:
+    listed = refusal(data, "categorical", **chosen).partition("What fits: ")[2].split("; ")
+    assert listed[1:] == remedies
 
 
 def test_the_ends_of_noise_are_refused_however_rare_they_are() -> None:

@@ -289,9 +289,10 @@ class Dataset:
     def _check_unit_range(self, changed: str) -> None:
         low, high = self.range()
         if low < 0 or high > 1:
+            remedy = ": set data.divisor (255 for grey values of 8 bits)" if low >= 0 else ""
             raise DataError(
-                f"Only values between 0 and 1 can be {changed}, and {self.name} holds {low:g} to {high:g}: "
-                "set data.divisor (255 for grey values of 8 bits)."
+                f"Only values between 0 and 1 can be {changed}, and {self.name} holds {low:g} to {high:g}"
+                f"{remedy}."
             )
 
 

@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
-_SPLITS = frozenset({"train", "validation", "test"})
+_SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
 
 
 def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool = False) -> Parts:
     """Every image under a folder, in the order of their paths, as (1, h, w) or (3, h, w) bytes.
 
     The label of an image is the subfolder of ``folder`` it lies in; there are no labels as soon as one image
-    lies in ``folder`` itself. Subfolders ``train`` and ``test``, and if you like ``validation``, are splits,
-    each with its own classes, where there are no other subfolders.
+    lies in ``folder`` itself. Subfolders ``train`` and ``test``, ``validation`` (``val``, ``valid``) or both,
+    where there are no other subfolders, are splits, each with its own classes.
 
     Args:
         size: Height and width that images are resized to; without it they must all have one size.
@@ -50,9 +56,8 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool =
 
 def _split_folders(folder: Path) -> dict[str, Path]:
     names = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-    if {"train", "test"} <= names <= _SPLITS:
-        return {name: folder / name for name in names}
-    return {"train": folder}
+    splits = {_SPLITS[name]: folder / name for name in names if name in _SPLITS}
+    return splits if "train" in splits and len(splits) == len(names) > 1 else {"train": folder}
 
 
 def _image_paths(folder: Path) -> list[Path]:

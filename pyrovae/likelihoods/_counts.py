@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
+from pyrovae.distributions.bounded import bounded
 from pyrovae.likelihoods import Likelihood
 
 LARGEST_LOG = 15.0
@@ -19,9 +20,9 @@ Dispersion: TypeAlias = Annotated[
 ]
 
 
-def bounded(log_rate: Tensor) -> Tensor:
-    """Real numbers -> smoothly between -:data:`LARGEST_LOG` and :data:`LARGEST_LOG`, in float64."""
-    return LARGEST_LOG * (log_rate.double() / LARGEST_LOG).tanh()
+def bounded_log(feature: Tensor) -> Tensor:
+    """The logarithm of a rate, of a mean or of an inverse dispersion, from any real number; in float64."""
+    return bounded(feature.double(), LARGEST_LOG)
 
 
 class CountLikelihood(Likelihood):
@@ -58,5 +59,5 @@ class OverdispersedLikelihood(CountLikelihood):
         """
         log_inverse = self.log_inverse_dispersion if log_inverse is None else log_inverse
         assert log_inverse is not None
-        log_mean, log_inverse = bounded(log_mean), bounded(log_inverse)
+        log_mean, log_inverse = bounded_log(log_mean), bounded_log(log_inverse)
         return {"total_count": log_inverse.exp(), "logits": log_mean - log_inverse}

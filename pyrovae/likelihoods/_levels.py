@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 from torch import Tensor
 
+from pyrovae.distributions.bounded import bounded
+
 # Beyond 4,096 levels (12 bits), float32 begins to confuse a level with the next one.
 LevelCount: TypeAlias = Annotated[
     int, Field(ge=2, le=4096, description="number of grey values from 0 to 1, both ends with them")
@@ -25,5 +27,4 @@ def scale(features: Tensor, levels: int) -> Tensor:
     A smooth bound holds them between a twentieth of the step from level to level, where a single level can
     have all the probability, and 5 times the number of steps.
     """
-    bound = math.log(10 * (levels - 1))
-    return (bound * (features / bound).tanh()).exp() / 2
+    return bounded(features, math.log(10 * (levels - 1))).exp() / 2

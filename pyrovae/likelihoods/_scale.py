@@ -16,10 +16,13 @@ from pyrovae.likelihoods import Likelihood
 
 UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1
 
-Scale: TypeAlias = Annotated[float, Field(gt=0)] | Literal["learned", "per-pixel"]
-ScaleOrOptimal: TypeAlias = Annotated[float, Field(gt=0)] | Literal["learned", "per-pixel", "optimal"]
+Scale: TypeAlias = Annotated[float, Field(ge=1e-9, le=1e9)] | Literal["learned", "per-pixel"]
+ScaleOrOptimal: TypeAlias = (
+    Annotated[float, Field(ge=1e-9, le=1e9)] | Literal["learned", "per-pixel", "optimal"]
+)
 Floor: TypeAlias = Annotated[
-    float, Field(gt=0, description="smallest scale that can be learned, in the unit of the data")
+    float,
+    Field(ge=1e-9, le=1e9, description="smallest scale that can be learned, in the unit of the data"),
 ]
 
 

@@ -20,7 +20,8 @@ class DiscretizedLogistic(Likelihood):
     At :math:`x_k = 1` the left sigmoid is 1 and at :math:`x_k = 0` the right one is 0: both ends take their
     tails, and the probabilities of all K values sum to one. The features of a cell are (f, g):
 
-    .. math:: m = \frac{1 + f}{2}, \qquad \log 2 s = b \tanh(g / b), \qquad b = \log 10 (K - 1)
+    .. math:: m = \frac{1 + f}{2}, \qquad \log 2 s = \frac{g}{\sqrt{1 + g^2 / b^2}}, \qquad
+       b = \log 10 (K - 1)
 
     so the scale lies between h / 20 and 5 / h.
 

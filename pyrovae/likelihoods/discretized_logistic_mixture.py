@@ -36,7 +36,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     The mean is exact but for green and blue, which an exact sum would cost K³ terms a pixel. There, given a
     component, it takes the channels before at their means, and so misses what the dependence sends beyond the
-    ends: over random features with K = 16, 0.01 on average and 0.05 at most.
+    ends: over 3,000 pixels of standard normal features with K = 16, 0.01 on average and 0.08 at most.
 
     Args:
         event_shape: the shape of one datum.

@@ -63,11 +63,11 @@ class LogNormal(ScaledLikelihood):
         event_shape: Size,
         *,
         scale: Annotated[
-            Annotated[float, Field(gt=0, le=LARGEST_SCALE)] | Literal["learned", "per-pixel", "optimal"],
+            Annotated[float, Field(ge=1e-9, le=LARGEST_SCALE)] | Literal["learned", "per-pixel", "optimal"],
             Field(description="standard deviation of the logarithm of a cell, or how it is found"),
         ] = "optimal",
         floor: Annotated[
-            float, Field(gt=0, le=1, description="smallest scale of a logarithm that can be learned")
+            float, Field(ge=1e-9, le=1, description="smallest scale of a logarithm that can be learned")
         ] = 0.01,
     ) -> None:
         super().__init__(event_shape, scale, floor)

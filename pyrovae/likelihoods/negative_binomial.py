@@ -14,7 +14,7 @@ class NegativeBinomial(OverdispersedLikelihood):
 
     .. math:: P(x|z) = \prod_i \frac{\Gamma(x_i + r_i)}{\Gamma(r_i)\, x_i!}
        \Bigl(\frac{r_i}{r_i + \mu_i}\Bigr)^{r_i} \Bigl(\frac{\mu_i}{r_i + \mu_i}\Bigr)^{x_i}, \qquad
-       \log \mu_i = 15 \tanh\bigl(f_i(z) / 15\bigr)
+       \log \mu_i = \frac{f_i(z)}{\sqrt{1 + f_i(z)^2 / 15^2}}
 
     ==============  ===============================================================================
     ``dispersion``  the logarithm of the inverse dispersion r, bounded as that of mu

@@ -6,14 +6,14 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae.distributions.counts import Counts
-from pyrovae.likelihoods._counts import CountLikelihood, bounded
+from pyrovae.likelihoods._counts import CountLikelihood, bounded_log
 
 
 class Poisson(CountLikelihood):
-    r"""Independent counts whose variance is their mean; the decoder gives the logarithm f(z) of the rate.
+    r"""Independent counts whose variance is their mean; the decoder gives the logarithm of the rate.
 
     .. math:: P(x|z) = \prod_i \frac{\lambda_i^{x_i} e^{-\lambda_i}}{x_i!}, \qquad
-       \log \lambda_i = 15 \tanh\bigl(f_i(z) / 15\bigr)
+       \log \lambda_i = \frac{f_i(z)}{\sqrt{1 + f_i(z)^2 / 15^2}}
 
     Rates lie between exp(-15) and exp(15). The encoder sees log(1 + x).
 
@@ -28,5 +28,5 @@ class Poisson(CountLikelihood):
     """
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        log_rate = bounded(features.squeeze(-1 - len(self.event_shape)))
+        log_rate = bounded_log(features.squeeze(-1 - len(self.event_shape)))
         return Counts(dist.Poisson(log_rate.exp()), features.dtype).to_event(len(self.event_shape))
