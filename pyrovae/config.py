@@ -66,7 +66,7 @@ class Data(Section):
     ] = "auto"
     divisor: Annotated[
         Annotated[float, Field(gt=0)] | None,
-        Field(description="number that values are divided by; where not set, 255 for pictures, 16 for digits, 1 for arrays"),
+        Field(description="number that values are divided by; not set: 255 for pictures, 1 for arrays"),
     ] = None
     dequantize: Annotated[
         bool,
@@ -114,7 +114,7 @@ class Train(Section):
     ] = None
     patience: Annotated[
         Annotated[int, Field(ge=1)] | None,
-        Field(description="stop after this many epochs without a better validation ELBO"),
+        Field(description="stop after this many epochs without a lower validation loss"),
     ] = None
     watch: Annotated[
         int,
