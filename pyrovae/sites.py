@@ -51,12 +51,14 @@ def kl_coordinates(model: Trace, guide: Trace, *, analytic: bool) -> Tensor:
 
 
 def _kl_of_site(model: Any, guide: Any, *, analytic: bool) -> Tensor:
-    p, q = coordinates(model["fn"]), coordinates(guide["fn"])
+    # What is replayed is not broadcast to the plates, and some of torch's KLs ask for equal shapes.
+    prior = model["fn"].expand(guide["fn"].batch_shape)
+    p, q = coordinates(prior), coordinates(guide["fn"])
     if analytic:
         try:
             if p is not None and q is not None:
                 return kl_divergence(q, p)
-            return kl_divergence(guide["fn"], model["fn"]).unsqueeze(-1)
+            return kl_divergence(guide["fn"], prior).unsqueeze(-1)
         except NotImplementedError:  # torch has no closed form for this pair
             pass
     if p is not None and q is not None:
