@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -75,6 +75,22 @@ class Weighted(Messenger):
             msg["scale"] = msg["scale"] * self.weight
 
 
+class Weight(NamedTuple):
+    """The weight of the KL over the course of a training."""
+
+    beta: float
+    warm_up: float
+    cycle: float | None
+    unit: str
+
+    def ramp(self, epochs: float, steps: int) -> float:
+        """How far the warm-up has got, in [0, 1]."""
+        time = epochs if self.unit == "epochs" else steps
+        if self.cycle is not None:
+            time %= self.cycle
+        return min(1.0, time / self.warm_up) if self.warm_up else 1.0
+
+
 class WeightedELBO(Objective):
     r"""Minus an ELBO whose KL has a weight, or something else in its place.
 
@@ -88,38 +104,33 @@ class WeightedELBO(Objective):
     def __init__(
         self,
         program: Program,
-        elbo: Traced,
+        elbo: type[Traced],
+        weight: Weight,
         *,
-        beta: float,
-        warm_up: float,
-        cycle: float | None,
-        unit: str,
+        particles: int = 1,
         free_bits: float = 0.0,
         capacity: float | None = None,
     ) -> None:
         super().__init__(program)
-        if cycle is not None and cycle < warm_up:
-            raise ConfigError(
-                [Problem("objective.cycle", f"{cycle} is shorter than objective.warm_up, {warm_up}")]
-            )
+        if weight.cycle is not None and weight.cycle < weight.warm_up:
+            message = f"{weight.cycle} is shorter than objective.warm_up, {weight.warm_up}"
+            raise ConfigError([Problem("objective.cycle", message)])
         if capacity is not None and free_bits > 0:
             raise ConfigError([Problem("objective.capacity", "free bits and a capacity exclude each other")])
-        self.elbo = elbo
-        self.beta = beta
-        self.warm_up = warm_up
-        self.cycle = cycle
-        self.unit = unit
+        self.elbo = elbo(
+            num_particles=particles,
+            vectorize_particles=particles > 1,
+            max_plate_nesting=program.max_plate_nesting,
+        )
+        self.weight = weight
         self.free_bits = free_bits
         self.capacity = capacity
 
     def ramp(self, epochs: float, steps: int) -> float:
-        time = epochs if self.unit == "epochs" else steps
-        if self.cycle is not None:
-            time %= self.cycle
-        return min(1.0, time / self.warm_up) if self.warm_up else 1.0
+        return self.weight.ramp(epochs, steps)
 
     def forward(self, x: Tensor, ramp: Tensor | float = 1.0) -> Terms:
-        weight = self.beta if self.capacity is not None else self.beta * ramp
+        weight = self.weight.beta if self.capacity is not None else self.weight.beta * ramp
         weighted = Weighted(weight)
         model, guide = weighted(self.program.model), weighted(self.program.guide)
         loss, reconstruction, kl = torch.zeros(3, dtype=torch.float64, device=x.device)

@@ -21,6 +21,7 @@ from pyrovae.objectives._weighted import (
     Traced,
     Unit,
     WarmUp,
+    Weight,
     WeightedELBO,
 )
 from pyrovae.programs import Program
@@ -80,22 +81,9 @@ class Elbo(WeightedELBO):
         capacity: Capacity = None,
         gradient: Gradient = "total",
     ) -> None:
-        elbo = _TraceELBO(
-            num_particles=particles,
-            vectorize_particles=particles > 1,
-            max_plate_nesting=program.max_plate_nesting,
-        )
-        elbo.sticks = gradient == "sticking-the-landing"
-        super().__init__(
-            program,
-            elbo,
-            beta=beta,
-            warm_up=warm_up,
-            cycle=cycle,
-            unit=unit,
-            free_bits=free_bits,
-            capacity=capacity,
-        )
+        elbo = _TraceELBO if gradient == "total" else _StickingELBO
+        weight = Weight(beta, warm_up, cycle, unit)
+        super().__init__(program, elbo, weight, particles=particles, free_bits=free_bits, capacity=capacity)
 
     @classmethod
     def needs_of_options(cls, options: Mapping[str, Any]) -> list[tuple[str, Need]]:
@@ -110,14 +98,17 @@ class Elbo(WeightedELBO):
 
 
 class _TraceELBO(Traced, Trace_ELBO):
-    sticks: bool = False
-    """Whether log q(z|x) has no gradient but the one through z."""
+    def surrogate(self, model: Trace, guide: Trace) -> Tensor:
+        return self._differentiable_loss_particle(model, guide)[1]
+
+
+class _StickingELBO(_TraceELBO):
+    """Its log q(z|x) has no gradient but the one through z."""
 
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
-        if self.sticks:
-            for name in guide.reparameterized_nodes:
-                _stick(guide.nodes[name])
-        return self._differentiable_loss_particle(model, guide)[1]
+        for name in guide.reparameterized_nodes:
+            _stick(guide.nodes[name])
+        return super().surrogate(model, guide)
 
 
 def _stick(site: Any) -> None:

@@ -12,7 +12,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae.objectives import Need
-from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, WeightedELBO
+from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, Weight, WeightedELBO
 from pyrovae.programs import Program
 
 
@@ -54,8 +54,8 @@ class EnumElbo(WeightedELBO):
         cycle: Cycle = None,
         unit: Unit = "epochs",
     ) -> None:
-        elbo = _TraceEnumELBO(max_plate_nesting=program.max_plate_nesting)
-        super().__init__(program, elbo, beta=beta, warm_up=warm_up, cycle=cycle, unit=unit)
+        weight = Weight(beta, warm_up, cycle, unit)
+        super().__init__(program, _TraceEnumELBO, weight)
 
 
 class _TraceEnumELBO(Traced, TraceEnum_ELBO):

@@ -7,7 +7,7 @@ from pyro.ops.provenance import detach_provenance
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae.objectives._weighted import Beta, Cycle, Particles, Traced, Unit, WarmUp, WeightedELBO
+from pyrovae.objectives._weighted import Beta, Cycle, Particles, Traced, Unit, WarmUp, Weight, WeightedELBO
 from pyrovae.programs import Program
 
 
@@ -48,12 +48,8 @@ class GraphElbo(WeightedELBO):
         cycle: Cycle = None,
         unit: Unit = "epochs",
     ) -> None:
-        elbo = _TraceGraphELBO(
-            num_particles=particles,
-            vectorize_particles=particles > 1,
-            max_plate_nesting=program.max_plate_nesting,
-        )
-        super().__init__(program, elbo, beta=beta, warm_up=warm_up, cycle=cycle, unit=unit)
+        weight = Weight(beta, warm_up, cycle, unit)
+        super().__init__(program, _TraceGraphELBO, weight, particles=particles)
 
 
 class _TraceGraphELBO(Traced, TraceGraph_ELBO):

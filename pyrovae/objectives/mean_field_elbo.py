@@ -20,6 +20,7 @@ from pyrovae.objectives._weighted import (
     Traced,
     Unit,
     WarmUp,
+    Weight,
     WeightedELBO,
 )
 from pyrovae.programs import Program
@@ -66,20 +67,9 @@ class MeanFieldElbo(WeightedELBO):
         free_bits: FreeBits = 0.0,
         capacity: Capacity = None,
     ) -> None:
-        elbo = _TraceMeanFieldELBO(
-            num_particles=particles,
-            vectorize_particles=particles > 1,
-            max_plate_nesting=program.max_plate_nesting,
-        )
+        weight = Weight(beta, warm_up, cycle, unit)
         super().__init__(
-            program,
-            elbo,
-            beta=beta,
-            warm_up=warm_up,
-            cycle=cycle,
-            unit=unit,
-            free_bits=free_bits,
-            capacity=capacity,
+            program, _TraceMeanFieldELBO, weight, particles=particles, free_bits=free_bits, capacity=capacity
         )
 
     @classmethod
