@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyrovae import tables
 from pyrovae.component import FAMILIES, find, module_names, names, support_of
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from pyrovae.config import Config
-    from pyrovae.evaluate import Quantity
+    from pyrovae.quantities import Findings
     from pyrovae.run import Run
 
 app = typer.Typer(
@@ -79,6 +77,10 @@ def _component(family: str, meaning: str) -> Any:
 
 
 SOURCES = module_names("pyrovae.data")
+DIAGNOSTICS = names("diagnostic")
+ALWAYS = ("active-units",)
+"""Diagnostics that every evaluation runs."""
+
 CONFIGURATION = "Configuration"
 
 ConfigFile = Annotated[
@@ -130,7 +132,7 @@ def train(
     likelihood: Annotated[str | None, _component("likelihood", "p(x|z)")] = None,
     posterior: Annotated[str | None, _component("posterior", "q(z|x)")] = None,
     network: Annotated[str | None, _component("network", "Encoder and decoder")] = None,
-    objective: Annotated[str | None, typer.Option(metavar="NAME", help="Which evidence lower bound.")] = None,
+    objective: Annotated[str | None, _component("objective", "What is maximised")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Number of latent coordinates.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data, in all.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data in a step.")] = None,
@@ -182,44 +184,78 @@ def train(
     _train(trained, console)
 
 
-@app.command(epilog="Example: pyrovae evaluate runs/my-run --split test --json")
+@app.command(epilog="Example: pyrovae evaluate runs/my-run --split test --with active-units --json")
 def evaluate(
     path: RunPath,
     split: SplitOption = None,
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     trust: Trust = False,
+    diagnostics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME",
+            help=f"A further diagnostic; may be repeated: {', '.join(DIAGNOSTICS)}.",
+            autocompletion=_starting_with(DIAGNOSTICS),
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME.OPTION=VALUE",
+            help="An option of a diagnostic; may be repeated. See 'pyrovae components'.",
+        ),
+    ] = None,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Data at a time; does not change the numbers.")
     ] = 100,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    per_datum: Annotated[
+        bool, typer.Option("--per-datum", help="With --json: the estimates of every datum, too.")
+    ] = False,
 ) -> None:
-    """ELBO, its two terms and the importance-sampled log p(x), in nats per datum, with their errors."""
+    """ELBO, its two terms, the importance-sampled log p(x) and what --with asks for, each with its errors."""
     from pyrovae.report import reporting, stepping
     from pyrovae.run import Run
 
+    chosen = _diagnostics(diagnostics or [], assignments or [])
     run = Run.load(path, checkpoint.value, trust=trust)
     rows, is_likelihood = run.evaluation_rows(split and split.value, data)
     with reporting(_console(), total=-(-len(rows) // batch_size)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
-        quantities = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+        findings = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+        others = {}
+        for name, options in chosen.items():
+            report.say(name)
+            others[name] = run.diagnose(name, rows, options=options, seed=seed, batch_size=batch_size)
     facts: dict[str, Any] = {
         "run": str(path),
         "checkpoint": checkpoint.value,
         "epoch": int(run.facts["epoch"]),
-    }
-    facts |= {
         "data": data or run.config.data.source,
         "split": "given" if data else (split or SplitName.test).value,
+        "rows": len(rows),
+        "particles": particles,
+        "seed": seed,
+        "caveats": run.caveats,
     }
-    facts |= {"rows": len(rows), "particles": particles, "seed": seed, "caveats": run.caveats}
+    figures = {
+        name: _draw(path, name, others[name], facts["split"]) for name in dict.fromkeys(diagnostics or [])
+    }
+    facts["figures"] = {name: str(figure) for name, figure in figures.items() if figure}
     if as_json:
-        _print_json(facts, quantities)
-    else:
-        _print_evaluation(facts, quantities)
+        tables.print_json(facts, findings, others, per_datum=per_datum)
+        return
+    tables.print_evaluation(facts, findings)
+    for found in others.values():
+        tables.print_findings(found)
+    for figure in facts["figures"].values():
+        typer.echo(figure)
 
 
 @app.command(epilog="Example: pyrovae sample runs/my-run -n 64")
@@ -273,26 +309,27 @@ def components(
         bool, typer.Option("--matrix", help="Which priors and posteriors fit each other, or why not.")
     ] = False,
 ) -> None:
-    """Every prior, likelihood, posterior and network, with its options."""
+    """Every prior, likelihood, posterior, network, objective and diagnostic, with its options."""
     if matrix:
-        _print_matrix()
+        tables.print_matrix()
         return
-    from pyrovae.config import describe, literal, schema
+    from pyrovae.config import DEFAULT_COMPONENTS, describe, literal, schema
     from pyrovae.supports import in_words
 
     for family in FAMILIES:
         typer.secho(family, bold=True)
-        width = max(map(len, names(family)))
+        width = max(map(len, names(family)), default=0)
         for name in names(family):
             member, support = find(family, name), support_of(family, name)
             values = f" Values: {in_words(support)}." if support is not None else ""
+            section = family if family in DEFAULT_COMPONENTS else name  # of a run, or of an evaluation
             typer.echo(f"  {name:<{width}}  {(member.__doc__ or '').splitlines()[0]}{values}")
             for option, field in schema(member).model_fields.items():
                 if option != "name":
-                    typer.echo(
-                        f"    --set {family}.{option}={literal(field.default)}\n"
-                        f"        {field.description} ({describe(field)})"
-                    )
+                    is_set = field.default is not None  # TOML has no null
+                    setting = shlex.quote(f"{section}.{option}={literal(field.default) if is_set else '...'}")
+                    allowed = describe(field) + ("" if is_set else "; not set")
+                    typer.echo(f"    --set {setting}\n        {field.description} ({allowed})")
 
 
 @app.command(epilog="Example: pyrovae config --set prior=normal > run.toml")
@@ -303,35 +340,6 @@ def config(config: ConfigFile = None, assignments: Assignments = None) -> None:
     typer.echo(dump(_resolve(config, assignments)), nl=False)
 
 
-def _print_matrix() -> None:
-    """The prior x posterior table, a block for each set: on different sets nothing fits."""
-    from pyrovae.pairing import misfit
-    from pyrovae.supports import in_words
-
-    sets: dict[str, dict[str, list[str]]] = {}
-    for family in ("prior", "posterior"):
-        for name in names(family):
-            block = sets.setdefault(in_words(support_of(family, name)), {"prior": [], "posterior": []})
-            block[family].append(name)
-    reasons: list[str] = []
-    for words, block in sets.items():
-        table = _table(f"on {words}", *block["prior"])
-        for posterior in block["posterior"]:
-            cells = [misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]]
-            reasons += [reason for reason in cells if reason]
-            table.add_row(
-                posterior, *("fits" if cell is None else _footnote(reasons, cell) for cell in cells)
-            )
-        _print(table)
-    typer.echo("A prior and a posterior of different tables live on different sets, and do not fit.")
-    for number, reason in enumerate(reasons, start=1):
-        typer.echo(f"({number}) {reason}")
-
-
-def _footnote(reasons: Sequence[str], reason: str) -> str:
-    return f"no ({reasons.index(reason) + 1})"
-
-
 def _resolve(
     file: Path | None, assignments: Sequence[str] | None, flags: Iterable[tuple[str, Any]] = ()
 ) -> Config:
@@ -339,6 +347,41 @@ def _resolve(
 
     files = [read(file)] if file is not None else []
     return resolve(*files, *map(parse_assignment, assignments or []), *(layer(*flag) for flag in flags))
+
+
+def _diagnostics(asked: Sequence[str], assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The diagnostics to run, each with all of its options."""
+    from pyrovae.config import parse_value, selected, unknown
+
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in (*ALWAYS, *asked)}
+    problems = []
+    for text in assignments:
+        place, value = parse_value(text, example="active-units.threshold=0.02")
+        name, _, option = place.rpartition(".")
+        if name in chosen:
+            chosen[name][option] = value
+        elif name in DIAGNOSTICS:
+            problems.append(Problem(place, f"{name} is not run; ask for it with --with {name}"))
+        else:
+            problems.append(Problem(place, unknown(name or place, list(chosen))))
+    return selected("diagnostic", chosen, problems)
+
+
+def _draw(run: Path, name: str, findings: Findings, split: str) -> Path | None:
+    """Draw what a diagnostic has to be looked at into the run's folder; where it has nothing, ``None``."""
+    if not findings.histograms:
+        return None
+    from pyrovae import plots
+
+    figure = plots.histograms(findings.histograms, title=findings.title)
+    stem = name.rpartition(":")[2]
+    file = run / "figures" / f"{stem}-{split}.png"
+    try:
+        file.parent.mkdir(exist_ok=True)
+        plots.save(figure, file)
+    except OSError as error:
+        raise RunError(f"cannot write {file}: {error.strerror}") from None
+    return file
 
 
 def _refuse_beside_resume(flags: Sequence[str]) -> None:
@@ -381,76 +424,11 @@ def _train(run: Run, console: Console) -> None:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
         _say(console, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
         raise typer.Exit(130) from None
-    _print_history(run, path)
+    tables.print_history(run, path)
 
 
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _print_history(run: Run, path: Path) -> None:
-    """The table at the end of a training, and where the run is."""
-    from pyrovae.train import best_epoch
-
-    part = "validation" if "validation_elbo" in run.history[-1] else "train"
-    terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
-    headings = [f"{split} {run.terms[term]}" for split, _, term in (name.partition("_") for name in terms)]
-    table = _table("nats per datum", "epoch", *headings)
-    for name, epoch in {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}.items():
-        metrics = dict(run.history[epoch - 1])
-        table.add_row(
-            name, str(epoch), *(f"{metrics[term]:.2f}" if term in metrics else "-" for term in terms)
-        )
-    _print(table)
-    typer.echo(path)
-
-
-def _print_evaluation(facts: dict[str, Any], quantities: Sequence[Quantity]) -> None:
-    typer.echo(
-        f"{facts['run']}, {facts['checkpoint']} checkpoint (epoch {facts['epoch']}): "
-        f"{facts['rows']:,} {facts['split']} rows of {facts['data']}, {facts['particles']:,} draws of z each"
-    )
-    table = _table("mean over data", "nats", "Monte-Carlo error", "error over data", "bits/dim")
-    for row in quantities:
-        bits = "-" if row.bits_per_dimension is None else f"{row.bits_per_dimension:.4f}"
-        errors = (row.mean.monte_carlo_error, row.mean.data_error)
-        table.add_row(row.label, f"{row.mean.value:.3f}", *(_error(error) for error in errors), bits)
-    _print(table)
-    for caveat in facts["caveats"]:
-        typer.echo(caveat)
-
-
-def _print_json(facts: dict[str, Any], quantities: Sequence[Quantity]) -> None:
-    """Numbers for machines; what is not a number is null."""
-    rows = {}
-    for row in quantities:
-        numbers = {**asdict(row.mean), "bits_per_dimension": row.bits_per_dimension}
-        finite = {
-            key: None if value is None or math.isnan(value) else value for key, value in numbers.items()
-        }
-        rows[row.key] = {"label": row.label, **finite}
-    typer.echo(json.dumps({**facts, "unit": "nats per datum", "quantities": rows}, indent=2))
-
-
-def _error(error: float) -> str:
-    return "-" if math.isnan(error) else f"{error:.2g}"
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
-
-
-def _print(table: Table) -> None:
-    """To standard output, and never cut: a pipe has no width."""
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False).print(table)
 
 
 def _write(stem: Path, pictured: dict[str, Any], title: str, **arrays: Any) -> None:

@@ -6,26 +6,66 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
+from pyrovae.capture import Captured
 from pyrovae.programs import Program
+from pyrovae.quantities import Findings, Mean, Quantity, mean
 from pyrovae.randomness import DatumNoise
 
-CELLS_AT_ONCE = 40_000
-"""How many cells of one datum's draws are in memory at a time, beside those of its batch."""
+CELLS_AT_ONCE = 2**19
+"""How many cells of data are decoded at a time: few enough that they stay in a processor's cache."""
+
+DRAWS_AT_ONCE = 250
+"""How many codes of a datum are drawn at a time; the draws depend on it."""
+
+
+UNTRUSTED_K = 0.7
+"""A k-hat above which an importance-sampling estimate has no error that can be trusted."""
+
+TOLERATED_SHARE = 0.05
+"""Share of data above :data:`UNTRUSTED_K` from which on the mean over data has no error either.
+
+Where k is 0.5, from which on the variance of the weights is infinite, 7% of the data are above 0.7 by the
+chance in k-hat itself; where k is 0.4, 1% (1,000 draws).
+"""
+
+FEWEST_DRAWS = 25
+"""Of a tail's fit: it takes a fifth of the draws, and five at least."""
+
+LONGEST_TAIL = 700.0
+"""Nats between weights above which the smaller one is 0 beside the larger one, in double precision."""
+
+CONSTANT = 1e-3
+"""Weights that differ by less, in nats, are constant up to rounding."""
 
 
 @dataclass(frozen=True)
 class Estimates:
     """One estimate for each datum, float64, in nats; ``_error``: Monte-Carlo standard error of each.
 
-    The errors are those of the mean over particles (by the delta method for ``log_likelihood``), and not a
-    number where there is only one particle.
+    The errors are those of the mean over draws (by the delta method for ``log_likelihood``), and not a number
+    where there is only one draw, or where ``pareto_k`` is above 0.7.
+
+    Args:
+        elbo: mean of log w.
+        elbo_error: of it.
+        reconstruction: mean of log p(x|z).
+        reconstruction_error: of it.
+        kl: mean of log q(z|x) - log p(z).
+        kl_error: of it.
+        log_likelihood: log of the mean of w, a lower bound of log p(x) in expectation.
+        log_likelihood_error: of it, s: the standard deviation of w over its mean and the root of K.
+        log_likelihood_corrected: it plus s² / 2, by which the log of a mean is too low.
+        effective_sample_size: (sum of w)² / sum of w², between 1 and K.
+        pareto_k: k-hat, the shape of the weights' upper tail: above 1/2 their variance is not finite.
     """
 
     elbo: Tensor
@@ -36,23 +76,29 @@ class Estimates:
     kl_error: Tensor
     log_likelihood: Tensor
     log_likelihood_error: Tensor
+    log_likelihood_corrected: Tensor
+    effective_sample_size: Tensor
+    pareto_k: Tensor
 
 
 @dataclass(frozen=True)
-class Mean:
-    """The mean over data of one quantity, in nats per datum.
+class Evaluation(Findings):
+    """What an evaluation found: means over data, and the estimates of every datum.
 
-    ``monte_carlo_error`` is the standard error from finitely many draws of z, for these very data;
-    ``data_error`` is the standard error of the mean as an estimate for the population of data.
+    Args:
+        estimates: of every datum.
     """
 
-    value: float
-    monte_carlo_error: float
-    data_error: float
+    estimates: Estimates | None = None
 
 
 def evaluate(
-    program: Program, batches: Iterable[Tensor], *, seed: int = 0, particles: int = 1000
+    program: Program,
+    batches: Iterable[Tensor],
+    *,
+    seed: int = 0,
+    particles: int = 1000,
+    tails: bool = True,
 ) -> Estimates:
     r"""ELBO, its two terms, and the importance-sampled log-likelihood of every datum.
 
@@ -60,19 +106,23 @@ def evaluate(
        \widehat{ELBO} = \frac{1}{K} \sum_k \log w_k, \qquad
        \log \hat{p}(x) = \log \frac{1}{K} \sum_k w_k
 
-    The last one is a lower bound of log p(x) in expectation, tight as K grows. Noise of datum i is a function
-    of the seed and i alone, whatever the batches are. The program is in evaluation mode meanwhile.
+    The last one is a lower bound of log p(x) in expectation, tight as K grows: too low by about
+    :math:`s^2 / 2`, with :math:`s^2 = \operatorname{Var}(w) / (K\, \mathbb{E}[w]^2)`. Noise of datum i is a
+    function of the seed and i alone, whatever the batches are. The program is in evaluation mode meanwhile.
 
     Args:
         program: model and guide.
         batches: the data in order, each batch (n, \*event_shape).
         seed: of the noise.
         particles: draws K of z for each datum.
+        tails: whether to fit the tails of the weights, for ``pareto_k``: a fraction of a millisecond for each
+            datum. Without, it is not a number, and no error is withheld.
 
     Raises:
         ValueError: particles is less than one.
 
-    Source: Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, equation 8.
+    Source: Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, equation 8. k-hat:
+    Vehtari et al., *Pareto Smoothed Importance Sampling*, 2024, section 3.
 
     Example:
         >>> evaluate(program, [x], particles=100).elbo.shape
@@ -81,9 +131,11 @@ def evaluate(
     if particles < 1:
         raise ValueError(f"particles must be at least 1, not {particles}")
     first, parts = 0, []
+    model = _Model(program)
     with inspected(program):
         for x in batches:
-            parts.append(_evaluate_batch(program, x, range(first, first + len(x)), seed, particles))
+            data = range(first, first + len(x))
+            parts.append(_evaluate_batch(model, x, data, seed, particles, tails=tails))
             first += len(x)
     return Estimates(
         **{
@@ -93,28 +145,12 @@ def evaluate(
     )
 
 
-def mean(values: Tensor, errors: Tensor) -> Mean:
-    """The mean over data, with both of its standard errors."""
-    n = len(values)
-    spread = values.std().item() if n > 1 else math.nan
-    return Mean(values.mean().item(), errors.square().sum().sqrt().item() / n, spread / math.sqrt(n))
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One row of an evaluation."""
-
-    key: str
-    label: str
-    mean: Mean
-    bits_per_dimension: float | None
-    """Minus the value, in bits for each cell of a datum; only for log-probabilities of discrete data."""
-
-
 def summarise(
     estimates: Estimates, *, cells: int, discrete: bool, is_likelihood: bool, is_bound: bool = True
-) -> list[Quantity]:
-    """The means over data of all estimates.
+) -> Evaluation:
+    """The means over data of all estimates, and whether their errors can be trusted.
+
+    The mean of log p(x) has no error where k-hat is above 0.7 for more than 5% of the data.
 
     Args:
         estimates: for each datum.
@@ -122,36 +158,149 @@ def summarise(
         discrete: whether the likelihood is a probability, and no density.
         is_likelihood: whether the data lie in the likelihood's support; if not, the sums are cross-entropies.
         is_bound: whether q(z|x) has a density; if not, there is no bound, no KL and no importance sampling.
+
+    Example:
+        >>> estimates = evaluate(program, [x], particles=9)
+        >>> summarise(estimates, cells=64, discrete=True, is_likelihood=True).notes
+        ['k-hat needs 25 draws of z: the errors of log p(x) are unchecked']
     """
     labels = LABELS if is_likelihood else CROSS_ENTROPY_LABELS
     if not is_bound:
         labels = {"reconstruction": POINT_LABELS[is_likelihood], "penalty": "penalty -log p(z)"}
     quantities = []
     for key, label in labels.items():
-        term = "kl" if key == "penalty" else key  # the KL's formula, with a density of 1 at the point
-        average = mean(getattr(estimates, term), getattr(estimates, f"{term}_error"))
-        in_bits = discrete and is_likelihood and key in ("elbo", "log_likelihood")
+        if key == "log_likelihood_corrected" and estimates.log_likelihood_corrected.isnan().all():
+            continue  # of one draw
+        average = mean(*_values(estimates, key))
+        in_bits = discrete and is_likelihood and key in IN_BITS
         bits = -average.value / cells / math.log(2) if in_bits else None
         quantities.append(Quantity(key, label, average, bits))
-    return quantities
+    if not is_bound:
+        return Evaluation(TITLE, quantities, estimates=estimates)
+    rows = [*quantities, *_weights(estimates)]
+    return Evaluation(TITLE, rows, list(_warnings(estimates, is_likelihood)), estimates=estimates)
 
 
+TITLE = "mean over data"
+IN_BITS = ("elbo", "log_likelihood", "log_likelihood_corrected")
 LABELS = {
     "elbo": "ELBO",
     "reconstruction": "reconstruction E_q[log p(x|z)]",
     "kl": "KL(q(z|x) || p(z))",
-    "log_likelihood": "log p(x), importance-sampled",
+    "log_likelihood": "log p(x), importance-sampled bound",
+    "log_likelihood_corrected": "log p(x), corrected for its bias",
 }
 CROSS_ENTROPY_LABELS = {
     "elbo": "cross-entropy bound",
     "reconstruction": "minus cross-entropy",
     "kl": "KL(q(z|x) || p(z))",
     "log_likelihood": "cross-entropy bound, importance-sampled",
+    "log_likelihood_corrected": "minus cross-entropy, importance-sampled and corrected",
 }
 POINT_LABELS = {
     True: "log p(x|z) at the point z of x",
     False: "minus cross-entropy at the point z of x",
 }
+
+
+def _values(estimates: Estimates, key: str) -> tuple[Tensor, Tensor]:
+    """A quantity of every datum, and its errors."""
+    if key == "penalty":  # the KL's formula, with a density of 1 at the point
+        return estimates.kl, estimates.kl_error
+    if not key.startswith("log_likelihood"):
+        return getattr(estimates, key), getattr(estimates, f"{key}_error")
+    bound, corrected = estimates.log_likelihood, estimates.log_likelihood_corrected
+    error = (2 * (corrected - bound)).sqrt()  # those that are withheld, too
+    if _share_above(estimates) > TOLERATED_SHARE:
+        error = torch.full_like(error, math.nan)
+    return getattr(estimates, key), error
+
+
+def _share_above(estimates: Estimates) -> float:
+    return (estimates.pareto_k > UNTRUSTED_K).double().mean().item()
+
+
+def _weights(estimates: Estimates) -> Iterator[Quantity]:
+    """What the importance weights of all data are like."""
+    size, k, share = estimates.effective_sample_size, estimates.pareto_k, _share_above(estimates)
+    n = len(size)
+    yield Quantity(
+        "effective_sample_size", "effective sample size, median", Mean(size.median().item()), unit="draws"
+    )
+    yield Quantity(
+        "smallest_effective_sample_size",
+        "effective sample size, smallest",
+        Mean(size.min().item()),
+        unit="draws",
+    )
+    if not k.isnan().all():
+        yield Quantity("pareto_k", "k-hat, median", Mean(k.nanmedian().item()), unit="")
+        above = Mean(share, data_error=math.sqrt(share * (1 - share) / n))
+        yield Quantity("pareto_k_above", f"share of data with k-hat > {UNTRUSTED_K}", above, unit="")
+
+
+def _warnings(estimates: Estimates, is_likelihood: bool) -> Iterator[str]:
+    """What k-hat says of the errors."""
+    what = "log p(x)" if is_likelihood else "the importance-sampled cross-entropy"
+    k, share = estimates.pareto_k, _share_above(estimates)
+    above = f"k-hat is above {UNTRUSTED_K} for"
+    if k.isnan().all():
+        yield f"k-hat needs {FEWEST_DRAWS} draws of z: the errors of {what} are unchecked"
+    elif share > TOLERATED_SHARE:
+        yield (
+            f"{above} {share:.0%} of the data, more than {TOLERATED_SHARE:.0%}: few draws carry their "
+            f"weights, whose variance may be infinite. So {what} has no error that could be trusted, and its "
+            "correction may be too small: take it for a lower bound. More draws (--particles) or a posterior "
+            "nearer to p(z|x) make it tighter"
+        )
+    elif share > 0:
+        number = int((k > UNTRUSTED_K).sum())
+        yield f"{above} {number:,} of {len(k):,} data: their part in the error of {what} may be too small"
+
+
+def pareto_k(log_weights: Tensor) -> Tensor:
+    r"""k-hat: the shape of the generalised Pareto distribution that fits the tail of each datum's weights.
+
+    The weights have about 1 / k finite moments. Above 0.7, more draws than anyone has would be needed for an
+    estimate of their mean with an error that can be trusted.
+
+    Args:
+        log_weights: (K, n), in nats.
+
+    Returns:
+        (n,): minus infinity where the weights, or those of the tail, are constant; infinity where the tail
+        spans more than numbers can; not a number where there are fewer draws than 25, or where weights that
+        are not finite or not distinct have no fit.
+
+    Source: Vehtari et al., *Pareto Smoothed Importance Sampling*, 2024, section 3; fitted by ArviZ.
+
+    Example:
+        >>> pareto_k(torch.zeros(100, 3))
+        tensor([-inf, -inf, -inf], dtype=torch.float64)
+    """
+    draws, n = log_weights.shape
+    shapes = torch.full((n,), math.nan, dtype=torch.float64)
+    if draws < FEWEST_DRAWS:
+        return shapes
+    from arviz_stats.base.array import array_stats  # takes a second to import, with all of scipy
+
+    smallest, largest = log_weights.aminmax(dim=0)
+    tail = log_weights.topk(min(draws // 5, math.ceil(3 * math.sqrt(draws))), dim=0).values[-1]
+    with np.errstate(all="ignore"):
+        for i, row in enumerate(log_weights.T.numpy(force=True)):
+            if not math.isfinite(largest[i]):
+                continue
+            if largest[i] - smallest[i] < CONSTANT:
+                shapes[i] = -math.inf
+                continue
+            if largest[i] - tail[i] > LONGEST_TAIL:  # its smaller weights are 0, which a fit takes for short
+                shapes[i] = math.inf
+                continue
+            try:
+                shapes[i] = float(array_stats.psislw(-row)[1])
+            except ValueError:  # all weights of the tail are the same
+                shapes[i] = -math.inf
+    return shapes
 
 
 @contextmanager
@@ -167,45 +316,98 @@ def inspected(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _evaluate_batch(program: Program, x: Tensor, data: range, seed: int, particles: int) -> Estimates:
-    at_once = max(1, min(100, CELLS_AT_ONCE // program.event_shape.numel()))
-    chunks = [
-        _log_terms(program, x, DatumNoise((seed, start), data), min(at_once, particles - start))
-        for start in range(0, particles, at_once)
-    ]
-    reconstruction, minus_kl = (torch.cat(terms) for terms in zip(*chunks, strict=True))
+def _evaluate_batch(
+    model: _Model, x: Tensor, data: range, seed: int, particles: int, *, tails: bool
+) -> Estimates:
+    # One piece of memory for all draws: small ones between large ones would keep these from being used again.
+    reconstruction, minus_kl = terms = torch.empty(2, particles, len(x), dtype=torch.float64, device=x.device)
+    for start in range(0, particles, DRAWS_AT_ONCE):
+        _log_terms(model, x, data, (seed, start), terms[:, start : start + DRAWS_AT_ONCE])
     log_weights = reconstruction + minus_kl
-
-    def average(values: Tensor) -> tuple[Tensor, Tensor]:
-        error = (
-            values.std(0) / math.sqrt(particles) if particles > 1 else torch.full_like(values[0], math.nan)
-        )
-        return values.mean(0), error
-
     log_likelihood = log_weights.logsumexp(0) - math.log(particles)
     relative_weights = (log_weights - log_likelihood).exp()
+    error = _error(relative_weights)
+    k = pareto_k(log_weights) if tails else torch.full_like(error, math.nan)
     return Estimates(
-        *average(log_weights),
-        *average(reconstruction),
-        *average(-minus_kl),
-        log_likelihood,
-        average(relative_weights)[1],
+        elbo=log_weights.mean(0),
+        elbo_error=_error(log_weights),
+        reconstruction=reconstruction.mean(0),
+        reconstruction_error=_error(reconstruction),
+        kl=-minus_kl.mean(0),
+        kl_error=_error(minus_kl),
+        log_likelihood=log_likelihood,
+        log_likelihood_error=error.where(~(k > UNTRUSTED_K), math.nan),
+        log_likelihood_corrected=log_likelihood + error.square() / 2,
+        effective_sample_size=particles**2 / relative_weights.square().sum(0),
+        pareto_k=k,
     )
 
 
-def _log_terms(program: Program, x: Tensor, noise: DatumNoise, particles: int) -> tuple[Tensor, Tensor]:
-    """log p(x|z) and log p(z) - log q(z|x) under draws z ~ q(z|x), each of shape (particles, n), in nats."""
-    with noise, pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
-        guide = prune_subsample_sites(poutine.trace(program.guide).get_trace(x))
-        model = prune_subsample_sites(poutine.trace(poutine.replay(program.model, guide)).get_trace(x))
-    model.compute_log_prob()
-    guide.compute_log_prob()
-    observed = torch.zeros(particles, len(x), dtype=torch.float64, device=x.device)
-    latent = observed.clone()
-    for name in model.observation_nodes:
-        observed += model.nodes[name]["log_prob"]
-    for name in model.stochastic_nodes:
-        latent += model.nodes[name]["log_prob"]
-    for name in guide.stochastic_nodes:
-        latent -= guide.nodes[name]["log_prob"]
-    return observed, latent
+def _error(values: Tensor) -> Tensor:
+    """The standard error of the mean over draws; not a number where there is only one."""
+    draws = len(values)
+    return values.std(0) / math.sqrt(draws) if draws > 1 else torch.full_like(values[0], math.nan)
+
+
+def _log_terms(model: _Model, x: Tensor, data: range, key: tuple[int, int], terms: Tensor) -> None:
+    """log p(x|z) and log p(z) - log q(z|x) under draws z ~ q(z|x), in nats, into terms (2, draws, n).
+
+    All draws at once are drawn and scored by the guide, few at once by the model: what is large are the data.
+    """
+    draws = terms.shape[1]
+    with DatumNoise(key, data), pyro.plate("particles", draws, dim=model.dim):
+        guide = _scored(poutine.trace(model.program.guide).get_trace(x))
+    at_once = min(draws, max(1, CELLS_AT_ONCE // x.numel()))
+    for start in range(0, draws, at_once):
+        some = slice(start, start + at_once)
+        with DatumNoise((*key, start), data):
+            for term, values in zip(terms[:, some], model(x, guide, some), strict=True):
+                term.copy_(values)
+    terms[1] -= _total(guide, guide.stochastic_nodes)
+
+
+class _Model:
+    """log p(x|z) and log p(z) of a program at codes that its guide has drawn; a graph when it has run often.
+
+    Args:
+        program: whose weights do not change meanwhile.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.dim = -1 - program.max_plate_nesting
+        self.codes: dict[str, Any] = {}
+        self.terms = Captured(self._terms)
+
+    def __call__(self, x: Tensor, guide: poutine.Trace, draws: slice) -> tuple[Tensor, ...]:
+        """Both terms under some of the draws, each (draws, n)."""
+        self.codes = {name: guide.nodes[name] for name in guide.stochastic_nodes}
+        return self.terms(x, *(self._some(site, draws) for site in self.codes.values()))
+
+    def _terms(self, x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        replayed = poutine.Trace()
+        for (name, site), value in zip(self.codes.items(), values, strict=True):
+            replayed.nodes[name] = site | {"value": value}
+            draws = value.shape[self._axis(site)]
+        with pyro.plate("particles", draws, dim=self.dim):
+            model = _scored(poutine.trace(poutine.replay(self.program.model, replayed)).get_trace(x))
+        return tuple(_total(model, names) for names in (model.observation_nodes, model.stochastic_nodes))
+
+    def _some(self, site: Any, draws: slice) -> Tensor:
+        return site["value"][(slice(None),) * self._axis(site) + (draws,)]
+
+    def _axis(self, site: Any) -> int:
+        """The dimension of a site's value in which its draws lie."""
+        return site["value"].dim() - site["fn"].event_dim + self.dim
+
+
+def _scored(trace: poutine.Trace) -> poutine.Trace:
+    """The trace without the sites of plates, and with log-probabilities."""
+    trace = prune_subsample_sites(trace)
+    trace.compute_log_prob()
+    return trace
+
+
+def _total(trace: poutine.Trace, names: Iterable[str]) -> Tensor:
+    """The sum of the sites' log-probabilities, in double precision, (draws, n)."""
+    return sum((trace.nodes[name]["log_prob"].double() for name in names), torch.zeros(()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib
 import numpy as np
@@ -24,6 +24,9 @@ STYLE: Any = {
 }
 PANEL_INCHES = 4.0
 SMALL_INCHES = 2.2
+HISTOGRAM_INCHES = (3.4, 2.6)
+MOST_COLUMNS = 3
+MOST_BINS = 25
 BLUE, GREY = "#0072B2", "#999999"  # of Okabe and Ito's palette, which colour-blind eyes tell apart
 
 Array = NDArray[np.floating[Any]]
@@ -115,10 +118,143 @@ def comparison(models: Mapping[str, Compared], *, title: str = "") -> Figure:
     return figure
 
 
+class Traded(NamedTuple):
+    """What one model pays for its reconstructions, as means over data in nats per datum."""
+
+    rate: float
+    """KL(q(z|x) || p(z))."""
+    rate_error: float
+    """Its standard error over data."""
+    distortion: float
+    """-E_q[log p(x|z)]."""
+    distortion_error: float
+    """Its standard error over data."""
+
+
+def rate_distortion(models: Mapping[str, Traded], *, title: str = "") -> Figure:
+    """The rate-distortion plane: a point with error bars for each model, over lines of equal ELBO.
+
+    Args:
+        models: by the label at their point, in the order in which they are joined.
+        title: of the whole figure.
+
+    Source: Alemi et al., *Fixing a Broken ELBO*, 2018, section 2.
+
+    Example:
+        >>> curve = {"0.5": Traded(20.0, 0.2, 15.0, 0.3), "2": Traded(8.0, 0.1, 30.0, 0.4)}
+        >>> rate_distortion(curve).axes[0].get_xlabel()
+        'rate KL(q(z|x) || p(z)), nats per datum'
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.3 * PANEL_INCHES, PANEL_INCHES), layout="constrained")
+        axis = figure.subplots()
+        axis.margins(0.08)  # room for the labels
+        rates, rate_errors, distortions, distortion_errors = zip(*models.values(), strict=True)
+        axis.errorbar(
+            rates, distortions, distortion_errors, rate_errors, fmt="o-", color=BLUE, markersize=4, capsize=2
+        )
+        for name, model in models.items():
+            axis.annotate(name, (model.rate, model.distortion), (6, 5), textcoords="offset points")
+        sums = [model.rate + model.distortion for model in models.values()]
+        _lines_of_equal_elbo(axis, sums)
+        axis.set_xlabel("rate KL(q(z|x) || p(z)), nats per datum")
+        axis.set_ylabel("distortion $-E_q$[log p(x|z)], nats per datum")
+        axis.set_title(title)
+    return figure
+
+
+class Histogrammed(Protocol):
+    """Values whose distribution is drawn; as :class:`pyrovae.quantities.Histogram` has them."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def values(self) -> Any: ...
+    @property
+    def marked(self) -> float | None: ...
+    @property
+    def uniform(self) -> int: ...
+
+
+def histograms(data: Sequence[Histogrammed], *, title: str = "") -> Figure:
+    """Histograms beside each other; over one that should be uniform, the band that it should stay in.
+
+    Of m values that are uniform, the number in a bin of probability p is binomial. Divided by m p, which is
+    expected, it is within :math:`1 \\pm 1.96 \\sqrt{(1 - p) / (m p)}` in 95% of the bins.
+
+    Args:
+        data: the values of each panel, their unit, and what they are compared with.
+        title: of the whole figure.
+
+    Example:
+        >>> from pyrovae.quantities import Histogram
+        >>> ranks = Histogram("ranks of z_0", "rank", torch.arange(200) % 20, uniform=20)
+        >>> [axis.get_title() for axis in histograms([ranks], title="calibration").axes]
+        ['ranks of z_0']
+    """
+    columns = min(len(data), MOST_COLUMNS)
+    rows = math.ceil(len(data) / columns)
+    with matplotlib.rc_context(STYLE):
+        size = (HISTOGRAM_INCHES[0] * columns, HISTOGRAM_INCHES[1] * rows + 0.4 * bool(title))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis, histogram in zip(axes, data, strict=False):
+            _histogram(axis, histogram)
+        for axis in axes[len(data) :]:
+            axis.remove()
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure to a file, in the format that its name ends in."""
     with matplotlib.rc_context(STYLE):
         figure.savefig(path)
+
+
+def _histogram(axis: Axes, histogram: Histogrammed) -> None:
+    values = np.asarray(histogram.values, dtype=np.float64).ravel()
+    values = values[np.isfinite(values)]
+    if histogram.uniform:
+        _should_be_uniform(axis, values, histogram.uniform)
+    else:
+        axis.hist(values, bins=min(MOST_BINS, max(5, math.isqrt(len(values)))), color=BLUE)
+        axis.set_ylabel("count")
+    if histogram.marked is not None:
+        axis.axvline(histogram.marked, color="black", linestyle="--", label=f"{histogram.marked:.4g}")
+        axis.legend()
+    axis.set_title(histogram.title)
+    axis.set_xlabel(histogram.unit)
+
+
+def _should_be_uniform(axis: Axes, values: Array, levels: int) -> None:
+    """Counts of values in 0, ..., levels - 1, over those that are expected, and the band of these ratios."""
+    bins = min(levels, MOST_BINS, max(2, len(values) // 10))
+    edges = np.round(np.linspace(0, levels, bins + 1)) - 0.5
+    share = np.diff(edges) / levels
+    half = 1.96 * np.sqrt((1 - share) / (share * max(1, len(values))))
+    expected = share * max(1, len(values))
+    axis.stairs(
+        1 + half, edges, baseline=np.maximum(0, 1 - half), fill=True, color=GREY, alpha=0.4, label="95%"
+    )
+    axis.stairs(np.histogram(values, edges)[0] / expected, edges, color=BLUE, linewidth=1.5)
+    axis.axhline(1, color="black", linewidth=0.5)
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("count / expected")
+    axis.legend(loc="lower center")
+
+
+def _lines_of_equal_elbo(axis: Axes, sums: Sequence[float]) -> None:
+    """Where rate and distortion add up to the least of the sums and to others above it."""
+    rates = np.array(axis.get_xlim())
+    axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # these lines are not to widen the axes
+    for i, total in enumerate(np.linspace(min(sums), max(sums), 4)):
+        label = "equal ELBO" if i == 0 else None
+        axis.plot(rates, total - rates, "--", color=GREY, linewidth=0.8, zorder=0, label=label)
+    axis.legend(loc="upper right")
 
 
 def _codes(axis: Axes, model: Compared, *, labelled: bool) -> None:

@@ -133,6 +133,39 @@ class _RowByRow(TorchDispatchMode):
         )
 
 
+class Streams:
+    """Noise for each datum of a batch, drawn on and on: a function of the key and of the datum alone.
+
+    For samplers, whose draws stand in no Pyro program. Two batches that ask for noise in the same order have
+    the same noise for the data that they share.
+
+    Args:
+        key: the seed, and whatever else tells this noise from other noise of the same seed.
+        data: indices of the data in the batch.
+
+    Example:
+        >>> few, many = Streams((0,), [3]), Streams((0,), range(5))
+        >>> torch.equal(few.normal(torch.zeros(2, 1, 4)), many.normal(torch.zeros(2, 5, 4))[:, 3:4])
+        True
+    """
+
+    def __init__(self, key: Sequence[int | str], data: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(mix(*key, datum)) for datum in data]
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal noise, shaped as a tensor (particles, n, ...)."""
+        return self._side_by_side(torch.randn, like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform noise on [0, 1), shaped as a tensor (particles, n, ...)."""
+        return self._side_by_side(torch.rand, like)
+
+    def _side_by_side(self, draw: Any, like: Tensor) -> Tensor:
+        shape = [len(like), *like.shape[2:]]
+        rows = [draw(shape, generator=generator, dtype=like.dtype) for generator in self.generators]
+        return torch.stack(rows, dim=1).to(like.device)
+
+
 def _shape(argument: Any) -> Size:
     """The shape of a tensor, or the one that a list of sizes stands for; else ()."""
     if isinstance(argument, Tensor):

@@ -14,16 +14,18 @@ from torch import Size, Tensor, nn
 
 from pyrovae import component, data, generate, pairing
 from pyrovae.component import Component
-from pyrovae.config import Config, Data, own_names
+from pyrovae.config import Config, Data, own_names, selected
 from pyrovae.data import Dataset, Split
+from pyrovae.diagnostics import Subject, diagnose
 from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError, Problem, RunError
-from pyrovae.evaluate import Quantity, evaluate, summarise
+from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
 from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
 from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, steps
 
@@ -56,12 +58,8 @@ def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | 
     with seeded(config.seed, "weights"):
         prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
         posterior = make("posterior", event_shape=prior.event_shape)
-        problems = [
-            pairing.refusal(prior, posterior),
-            pairing.objective_refusal(config.objective.name, posterior),
-        ]
-        if found := [problem for problem in problems if problem is not None]:
-            raise ConfigError(found)
+        if misfit := pairing.refusal(prior, posterior):
+            raise ConfigError([misfit])
         likelihood = make("likelihood", event_shape=event_shape)
         shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
         return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
@@ -119,7 +117,7 @@ class Run:
         >>> run = Run.start(resolve({"train": {"epochs": 1}}))
         >>> [metrics["epoch"] for metrics in run.train()]
         [1]
-        >>> run.evaluate([x], particles=10)[0].label
+        >>> run.evaluate([x], particles=10).quantities[0].label
         'ELBO'
     """
 
@@ -221,10 +219,12 @@ class Run:
         run.prepared = prepare(dataset, config.data, program.likelihood)
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
+        objective = run._objective(len(dataset.train))  # refused now, if at all
         if config.train.patience is not None and not len(dataset.validation):
             raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
-        if min(config.train.batch_size, len(dataset.train)) == 1 and _normalises_batches(program):
-            raise ConfigError([Problem("train.batch_size", "batch normalisation needs 2 rows in a batch")])
+        if min(config.train.batch_size, len(dataset.train)) == 1:
+            for what in _needing_two_rows(program, objective):
+                raise ConfigError([Problem("train.batch_size", f"{what} needs 2 rows in a batch")])
         return run
 
     def __getstate__(self) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class Run:
 
     def evaluate(
         self, batches: Iterable[Tensor], *, particles: int, seed: int = 0, is_likelihood: bool = True
-    ) -> list[Quantity]:
+    ) -> Evaluation:
         """ELBO, its terms and log p(x): means over data in nats per datum, errors, bits per dimension."""
         return summarise(
             evaluate(self.program, batches, particles=particles, seed=seed),
@@ -321,6 +321,24 @@ class Run:
             is_likelihood=is_likelihood,
             is_bound=self.program.posterior.is_density,
         )
+
+    def diagnose(
+        self,
+        name: str,
+        rows: Split,
+        *,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        batch_size: int = 100,
+    ) -> Findings:
+        """What a diagnostic finds in rows of data, or why it has nothing to say.
+
+        Raises:
+            ConfigError: there is no such diagnostic, or it has no such options.
+        """
+        chosen = selected("diagnostic", {name: options or {}})[name]
+        member: Any = component.find("diagnostic", name)
+        return diagnose(member(**chosen), Subject(self.program, rows, seed, batch_size))
 
     def use(self, checkpoint: Checkpoint) -> None:
         """Give the program the weights of a checkpoint, if there is one."""
@@ -343,15 +361,28 @@ class Run:
         else:
             raise RunError("no epoch was finished: there is nothing to save")
 
+    def _objective(self, data_size: int) -> Objective:
+        """The objective of the configuration.
+
+        Raises:
+            ConfigError: it cannot train this program, or its options exclude each other.
+        """
+        selection = self.config.objective
+        member = component.find("objective", selection.name)
+        parts = self.program.posterior, self.program.prior
+        if problems := pairing.objective_refusals(member, selection.options, *parts):
+            raise ConfigError(problems)
+        given = component.supplied(member, {"program": self.program, "data_size": data_size})
+        return member(**given, **selection.options)  # type: ignore[return-value]
+
     def _trainer(self) -> Trainer:
         if self.prepared is None:
             raise RunError("this run was loaded to be read: go on with Run.resume")
-        options = self.config.train
-        objective = Objective(self.program, **self.config.objective.model_dump())
+        options, data = self.config.train, self.prepared.dataset
         trainer = Trainer(
-            Engine(objective, options.optimizer, options.clip),
-            self.prepared.dataset.train,
-            self.prepared.dataset.validation,
+            Engine(self._objective(len(data.train)), options.optimizer, options.clip),
+            data.train,
+            data.validation,
             seed=self.config.seed,
             epochs=options.epochs,
             batch_size=options.batch_size,
@@ -436,7 +467,7 @@ def _hash(file: Path) -> str:
 def _warn_of_changed_code(recorded: Mapping[str, str], config: Config) -> None:
     now = json.loads(_code(config).get("code", "{}"))
     for file, digest in json.loads(recorded.get("code", "{}")).items():
-        if now.get(file) != digest:
+        if digest not in now.values():  # it may have been moved
             warnings.warn(f"{file} has changed since the run was trained with it", stacklevel=3)
 
 
@@ -460,5 +491,9 @@ def _whole(options: Data, source: str) -> Data:
     return options.model_copy(update=update)
 
 
-def _normalises_batches(program: nn.Module) -> bool:
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in program.modules())
+def _needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:
+    """What makes no sense of a single row."""
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in program.modules()):
+        yield "batch normalisation"
+    if objective.smallest_batch > 1:
+        yield f"the objective {component.name_of(type(objective))!r}"

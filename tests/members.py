@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 
 def allowed(annotation: Any) -> list[Any]:
-    """Some values of an option: all choices of a closed set, one number, a list of two numbers or a choice."""
+    """Some values of an option: all choices of a closed set, a number, a list of two numbers or a choice."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         values = allowed(arguments[0])

@@ -91,7 +91,18 @@ def test_the_reader_of_imports_reads_all_of_them() -> None:
     assert all(modules(package) for package in (*FAMILIES, "programs", "data"))
 
 
-@parts("component", "errors", "supports", "distributions", "randomness", "plots", "report")
+@parts(
+    "component",
+    "errors",
+    "supports",
+    "distributions",
+    "randomness",
+    "plots",
+    "report",
+    "sites",
+    "quantities",
+    "capture",
+)
 def test_what_all_stand_on_imports_nothing_of_ours(module: str) -> None:
     allowed = {"pyrovae.component": {"pyrovae.errors"}}
     assert ours(module) <= allowed.get(module, {"pyrovae.supports"} - {module})
@@ -114,10 +125,16 @@ def test_programs_know_families_and_nothing_above(module: str) -> None:
 
 
 ARROWS = {
-    "objectives": {"programs"},
+    "objectives": {"programs", "sites"},
     "pairing": {"objectives", "supports"},
     "engine": {"objectives"},
-    "evaluate": {"programs", "randomness"},
+    "evaluate": {"capture", "programs", "quantities", "randomness"},
+    "density": {"diagnostics", "programs", "randomness", "sites"},
+    "hmc": {"randomness"},
+    "diagnostics": {
+        *("data", "density", "evaluate", "hmc", "programs", "programs.single_layer", "quantities"),
+        *("randomness", "sites"),
+    },
     "generate": {"programs", "randomness", "evaluate"},
     "train": {"data", "engine", "evaluate", "objectives", "programs", "randomness"},
     "data": {"randomness"},
@@ -131,7 +148,7 @@ def test_arrows_point_one_way(part: str) -> None:
         assert ours(module) <= allowed, module
 
 
-@parts(*FAMILIES, "programs", "objectives", "engine", "train", "evaluate", "generate", "data")
+@parts(*FAMILIES, "programs", "objectives", "engine", "train", "evaluate", "diagnostics", "generate", "data")
 def test_no_configuration_reaches_what_is_configured(module: str) -> None:
     assert not {
         name for name in ours(module) if within(name, "pyrovae.config", "pyrovae.run", "pyrovae.folder")

@@ -29,3 +29,18 @@ def test_compare_priors_prints_a_row_for_each_prior_and_saves_a_figure(tmp_path:
     for row in rows:
         assert re.search(rf"log p\(x\) = +{number} \+- {number} nats .* normal +{number} \+- {number}$", row)
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_rate_distortion_prints_a_row_for_each_beta_and_saves_a_figure(tmp_path: Path) -> None:
+    arguments = ("--epochs", "3", "--betas", "0.1,4", "--out", "curve.png")
+    *rows, path = run("rate_distortion.py", tmp_path, *arguments).splitlines()
+    assert [row.split()[:2] for row in rows] == [["beta", "0.1"], ["beta", "4"]]
+    number = r" *([+-]?\d+\.\d\d) \+- \d+\.\d\d"
+    numbers = [re.search(rf"rate{number}  distortion{number}  -ELBO{number}  nats", row) for row in rows]
+    rates, distortions, bounds = zip(*(map(float, found.groups()) for found in numbers if found), strict=True)
+    assert rates[0] > rates[1]
+    assert distortions[0] < distortions[1]
+    for rate, distortion, bound in zip(rates, distortions, bounds, strict=True):
+        assert rate + distortion == pytest.approx(bound, abs=0.02)
+    assert path == "curve.png"
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")

@@ -183,13 +183,14 @@ def data(n: int) -> Tensor:
 
 
 def estimates(make: Build, size: int, *, n: int = 30, **settings: int) -> Estimates:
-    return evaluate(make(network=NETWORK), data(n).split(size), **{"particles": 5, **settings})
+    return evaluate(make(network=NETWORK), data(n).split(size), **{"particles": 30, **settings})
 
 
 def test_evaluation_repeats_bit_for_bit(make: Build, untouched: None) -> None:
     one, two, other = (asdict(estimates(make, 7, seed=seed)) for seed in (0, 0, 1))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not any(torch.equal(one[name], other[name]) for name in one)
+    same, others = ([found[name].nan_to_num() for name in one] for found in (two, other))
+    assert all(torch.equal(*pair) for pair in zip(map(torch.nan_to_num, one.values()), same, strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(one.values(), others, strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -197,7 +198,8 @@ def test_batch_sizes_agree_for_every_datum(make: Build, size: int) -> None:
     whole, parts = asdict(estimates(make, 1000)), asdict(estimates(make, size))
     for name, values in whole.items():
         assert values.shape == (30,)
-        torch.testing.assert_close(parts[name], values, atol=1e-4, rtol=0, msg=name)
+        relative = 1e-4 if name in ("effective_sample_size", "pareto_k") else 0.0  # these are no nats
+        torch.testing.assert_close(parts[name], values, atol=1e-4, rtol=relative, equal_nan=True, msg=name)
 
 
 def test_more_particles_than_fit_at_once_are_all_different_draws(make: Build) -> None:

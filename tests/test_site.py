@@ -18,9 +18,9 @@ from members import MEMBERS, Case, each
 
 from pyrovae import cli, pairing
 from pyrovae.component import FAMILIES, find, names, options
-from pyrovae.config import literal
+from pyrovae.config import DEFAULT_COMPONENTS, literal
+from pyrovae.errors import RunError
 from pyrovae.evaluate import LABELS
-from pyrovae.objectives import ELBOS
 from pyrovae.run import Run
 
 pytest.importorskip("sphinx", reason="the site is built with pip install '.[docs]'")
@@ -47,7 +47,7 @@ class Site(NamedTuple):
 
     def command(self, family: str, name: str) -> str:
         """The command that a component's section shows."""
-        (command,) = re.findall("^pyrovae train .*$", _text(self.section(family, name)), re.MULTILINE)
+        (command,) = re.findall("^pyrovae [a-z]+ .*$", _text(self.section(family, name)), re.MULTILINE)
         return command
 
 
@@ -88,14 +88,19 @@ def test_every_component_has_its_formula_source_options_and_example(case: Case, 
     section = site.section(case.family, case.name)
     assert EQUATION.search(section)
     text = _text(section)
+    section_of_options = case.family if case.family in DEFAULT_COMPONENTS else case.name
     assert re.search(r"^Source:\s+\w", text, re.MULTILINE)
     assert re.search(r"^>>> ", text, re.MULTILINE)
     for option, (_, default) in options(case.member).items():
-        assert f"{case.family}.{option}" in text
+        assert f"{section_of_options}.{option}" in text
         assert (literal(default) if default is not None else "not set") in text
 
 
-@each(MEMBERS)
+PARTS = [case for case in MEMBERS if case.family in DEFAULT_COMPONENTS]
+"""What a run has."""
+
+
+@each(PARTS)
 def test_the_command_of_every_component_starts_a_training_with_it(
     case: Case, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +113,27 @@ def test_the_command_of_every_component_starts_a_training_with_it(
         cli.main(arguments)
     assert end.value.code in (None, 0)
     assert getattr(started[0].config, case.family).name == case.name
+
+
+@each([case for case in MEMBERS if case not in PARTS])
+def test_the_command_of_every_other_one_asks_for_it(
+    case: Case, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(path: Path, *_: Any, **__: Any) -> None:
+        asked.append(str(path))
+        raise RunError("there is no run")
+
+    selected = cli._diagnostics
+    monkeypatch.setattr(cli, "_diagnostics", lambda *names: asked.extend(selected(*names)))
+    monkeypatch.setattr(Run, "load", load)
+    program, *arguments = shlex.split(site.command(case.family, case.name))
+    assert program == "pyrovae"
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert case.name in asked
+    assert asked[-1] == "RUN"
 
 
 def test_there_are_components_of_every_family() -> None:
@@ -140,8 +166,8 @@ def test_every_objective_and_posterior_fit_or_the_reason_stands_there(site: Site
     table = _table(site, 1)
     page = html.unescape(site.pages["pairs"])
     for posterior in names("posterior"):
-        for objective in ELBOS:
-            reason = pairing.objective_misfit(objective, find("posterior", posterior))
+        for objective in names("objective"):
+            reason = pairing.objective_misfit(find("objective", objective), find("posterior", posterior))
             assert (table[posterior][objective] == "✓") == (reason is None), (objective, posterior)
             assert reason is None or reason in page
 

@@ -1,18 +1,17 @@
-"""For each component a command that trains with it, found by trying; names no component."""
+"""For each component a command that trains with it, found by trying, or asks for it; names no component."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from pyrovae import pairing
 from pyrovae.component import find, names
 from pyrovae.config import DEFAULT_COMPONENTS, SHORTHAND, layer, literal, resolve
 from pyrovae.errors import PyrovaeError
-from pyrovae.objectives import ELBOS
 from pyrovae.run import Run
 
 PARTNERS = {"prior": "posterior", "posterior": "prior"}
@@ -30,7 +29,7 @@ DATA: Sequence[Mapping[str, Any]] = [
 
 @cache
 def command(family: str, name: str) -> str:
-    """The shortest command that starts a training with a component.
+    """The shortest command that starts a training with a component, or asks for a diagnostic of a run.
 
     Raises:
         LookupError: there is none; its data are of no kind that :data:`DATA` has, or nothing fits it.
@@ -39,6 +38,8 @@ def command(family: str, name: str) -> str:
         >>> command("prior", "normal")
         'pyrovae train --prior normal'
     """
+    if family not in DEFAULT_COMPONENTS:  # no part of a run
+        return shlex.join(["pyrovae", "evaluate", "RUN", "--with", name])
     for settings in sorted(_candidates(family, name), key=len):
         if _starts(settings):
             return _typed(settings)
@@ -48,8 +49,17 @@ def command(family: str, name: str) -> str:
 def fitting(family: str, name: str) -> list[str]:
     """The posteriors that fit a prior, or the priors that fit a posterior; the default one first."""
     partner = PARTNERS[family]
-    members = sorted(names(partner), key=lambda other: other != DEFAULT_COMPONENTS[partner])
-    return [other for other in members if not _misfit(**{family: name, partner: other})]
+    return [other for other in _default_first(partner) if not _misfit(**{family: name, partner: other})]
+
+
+def trained_by(objective: str, posterior: str, prior: str | None = None) -> bool:
+    """Whether an objective can train a posterior, with a prior or with one that suits it."""
+    given = find("prior", prior) if prior else None
+    return pairing.objective_misfit(find("objective", objective), find("posterior", posterior), given) is None
+
+
+def _default_first(family: str) -> list[str]:
+    return sorted(names(family), key=lambda name: name != DEFAULT_COMPONENTS[family])
 
 
 def _misfit(prior: str, posterior: str) -> str | None:
@@ -58,18 +68,34 @@ def _misfit(prior: str, posterior: str) -> str | None:
 
 def _candidates(family: str, name: str) -> Iterator[dict[str, Any]]:
     """Settings with which a component may train: a partner that fits, an objective, data of its kind."""
-    objectives: list[Mapping[str, Any]] = [{}, *({"objective": objective} for objective in ELBOS)]
-    for partner, objective, data in product(_partner(family, name), objectives, DATA):
+    others = [{"objective": other} for other in names("objective")] if family != "objective" else []
+    objectives: list[Mapping[str, Any]] = [{}, *others]
+    for partner, objective, data in product(_partners(family, name), objectives, DATA):
         yield {family: name, **partner, **objective, **data}
 
 
-def _partner(family: str, name: str) -> list[Mapping[str, Any]]:
-    """The setting that chooses what fits, if anything must be chosen; an empty list where nothing fits."""
+def _partners(family: str, name: str) -> list[Mapping[str, Any]]:
+    """The settings that choose what fits, if anything must be chosen; an empty list where nothing fits."""
+    if family == "objective":
+        return _chosen(pair for pair in _pairs() if trained_by(name, **pair))
     if family not in PARTNERS:
         return [{}]
-    partner = PARTNERS[family]
-    first = fitting(family, name)[:1]
-    return [{} if other == DEFAULT_COMPONENTS[partner] else {partner: other} for other in first]
+    return _chosen({PARTNERS[family]: other} for other in fitting(family, name))
+
+
+def _pairs() -> Iterator[dict[str, str]]:
+    """Priors and posteriors that fit each other, the default ones first."""
+    for prior, posterior in product(_default_first("prior"), _default_first("posterior")):
+        if not _misfit(prior=prior, posterior=posterior):
+            yield {"prior": prior, "posterior": posterior}
+
+
+def _chosen(settings: Iterable[Mapping[str, str]]) -> list[Mapping[str, Any]]:
+    """The first settings, without what is chosen anyway."""
+    return [
+        {family: name for family, name in each.items() if name != DEFAULT_COMPONENTS[family]}
+        for each in islice(settings, 1)
+    ]
 
 
 def _starts(settings: Mapping[str, Any]) -> bool:

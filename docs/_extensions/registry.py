@@ -26,8 +26,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from pyrovae import pairing, supports
 from pyrovae.component import FAMILIES, find, names, support_of
-from pyrovae.config import describe, literal, schema
-from pyrovae.objectives import ELBOS
+from pyrovae.config import DEFAULT_COMPONENTS, describe, literal, schema
 
 logger = getLogger(__name__)
 
@@ -121,9 +120,9 @@ class Objectives(Generated):
         notes = Notes()
         rows = []
         for name in _by_set("posterior"):
-            reasons = [pairing.objective_misfit(objective, find("posterior", name)) for objective in ELBOS]
+            reasons = [_untrained(objective, name) for objective in names("objective")]
             rows.append([_link("posterior", name), *map(notes.cell, reasons)])
-        heading = ["", *(f"``{objective}``" for objective in ELBOS)]
+        heading = ["", *(_link("objective", name) for name in names("objective"))]
         lines = _table(heading, rows, classes="pairs", stub_columns=1)
         yield StringList(lines + notes.lines(), source="objectives")
 
@@ -176,14 +175,21 @@ def _facts(family: str, name: str, docstring: Docstring) -> Iterator[tuple[str, 
     if partner := PARTNERS.get(family):
         yield f"Fitting {partner}s", ", ".join(_link(partner, other) for other in fitting(family, name))
     if family == "posterior":
-        member = find(family, name)
-        trained_by = [objective for objective in ELBOS if not pairing.objective_misfit(objective, member)]
-        yield "Objectives", ", ".join(f"``{objective}``" for objective in trained_by)
+        trained_by = [objective for objective in names("objective") if not _untrained(objective, name)]
+        yield "Objectives", ", ".join(_link("objective", objective) for objective in trained_by)
+    if family == "objective":
+        trained = [posterior for posterior in names("posterior") if not _untrained(name, posterior)]
+        yield "Fitting posteriors", ", ".join(_link("posterior", posterior) for posterior in trained)
     yield "Source", " ".join(docstring.sections["Source"].split())
 
 
+def _untrained(objective: str, posterior: str) -> str | None:
+    """Why an objective cannot train a posterior."""
+    return pairing.objective_misfit(find("objective", objective), find("posterior", posterior))
+
+
 def _command(family: str, name: str) -> list[str]:
-    """The block with a command that trains with a component."""
+    """The block with a command that trains with a component, or asks for it."""
     try:
         return [".. code-block:: sh", "", f"   {command(family, name)}", ""]
     except LookupError as error:
@@ -193,9 +199,10 @@ def _command(family: str, name: str) -> list[str]:
 
 def _options(family: str, name: str) -> list[str]:
     """The table of a component's options; nothing where it has none."""
+    section = family if family in DEFAULT_COMPONENTS else name  # of a run, or of an evaluation
     rows = [
         [
-            f"``{family}.{option}``",
+            f"``{section}.{option}``",
             escape(field.description or ""),
             escape(describe(field)),
             "not set" if field.default is None else f"``{literal(field.default)}``",

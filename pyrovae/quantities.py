@@ -1,0 +1,85 @@
+"""What an evaluation says: numbers, each with its unit and errors; computes means, and knows no program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over data of one quantity.
+
+    ``monte_carlo_error`` is the standard error from finitely many draws, for these very data; ``data_error``
+    is the standard error of the mean as an estimate for the population of data. Not a number where unknown.
+    """
+
+    value: float
+    monte_carlo_error: float = math.nan
+    data_error: float = math.nan
+
+
+def mean(values: Tensor, errors: Tensor) -> Mean:
+    """The mean over data, with both of its standard errors.
+
+    Args:
+        values: one for each datum.
+        errors: Monte-Carlo standard errors of the values.
+    """
+    n = len(values)
+    spread = values.std().item() if n > 1 else math.nan
+    return Mean(values.mean().item(), errors.square().sum().sqrt().item() / n, spread / math.sqrt(n))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One row of an evaluation."""
+
+    key: str
+    label: str
+    mean: Mean
+    bits_per_dimension: float | None = None
+    """Minus the value, in bits for each cell of a datum; only for log-probabilities of discrete data."""
+
+    unit: str = "nats"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Values whose distribution is to be looked at.
+
+    Args:
+        title: what they are.
+        unit: of the values, as an axis has it.
+        values: (m,).
+        marked: the value that they are compared with, if there is one.
+        uniform: whether they should be uniform: over 0, ..., uniform - 1; 0 where not.
+    """
+
+    title: str
+    unit: str
+    values: Tensor
+    marked: float | None = None
+    uniform: int = 0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an evaluation or a diagnostic found.
+
+    Args:
+        title: of the table.
+        quantities: its rows.
+        notes: what a reader of these numbers must know, a sentence each.
+        histograms: what may be drawn.
+        unavailable: why there are none, as a part of a sentence; empty where there are.
+    """
+
+    title: str
+    quantities: Sequence[Quantity] = ()
+    notes: Sequence[str] = ()
+    histograms: Sequence[Histogram] = field(default=())
+    unavailable: str = ""

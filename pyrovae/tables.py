@@ -1,0 +1,181 @@
+"""Results on standard output, as tables for people and JSON for machines; computes nothing, and no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovae.component import find, names, support_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pyrovae.evaluate import Evaluation
+    from pyrovae.quantities import Findings, Histogram, Quantity
+    from pyrovae.run import Run
+
+WIDTH = 120
+"""Of a table in a pipe, which has no width."""
+
+
+def print_findings(findings: Findings) -> None:
+    """A table of quantities, and the notes below it."""
+    if findings.unavailable:
+        print(f"{findings.title}: not available: {findings.unavailable}\n")
+        return
+    in_bits = any(row.bits_per_dimension is not None for row in findings.quantities)
+    columns = ["value", "unit", "Monte-Carlo error", "error over data", *(["bits/dim"] if in_bits else [])]
+    table = _table(findings.title, *columns)
+    for row in findings.quantities:
+        errors = (row.mean.monte_carlo_error, row.mean.data_error)
+        bits = "-" if row.bits_per_dimension is None else f"{row.bits_per_dimension:.4f}"
+        cells = [_number(row), row.unit, *map(_error, errors), *([bits] if in_bits else [])]
+        table.add_row(row.label, *cells)
+    _print(table)
+    for note in findings.notes:
+        print(note)
+    if findings.notes:
+        print()
+
+
+def print_evaluation(facts: Mapping[str, Any], findings: Findings) -> None:
+    """What was evaluated, and what came out."""
+    print(
+        f"{facts['run']}, {facts['checkpoint']} checkpoint (epoch {facts['epoch']}): "
+        f"{facts['rows']:,} {facts['split']} rows of {facts['data']}, {facts['particles']:,} draws of z each"
+    )
+    print_findings(findings)
+    for caveat in facts["caveats"]:
+        print(caveat)
+
+
+def print_json(
+    facts: Mapping[str, Any], evaluation: Evaluation, others: Mapping[str, Findings], *, per_datum: bool
+) -> None:
+    """Everything, for machines; what is not a finite number is null."""
+    document = {**facts, "unit": "nats per datum", **_plain(evaluation)}
+    if per_datum and evaluation.estimates is not None:
+        estimates = vars(evaluation.estimates)
+        document["per_datum"] = {key: _all_finite(values.tolist()) for key, values in estimates.items()}
+    document["diagnostics"] = {
+        name: {"title": found.title, **_plain(found)} for name, found in others.items()
+    }
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_history(run: Run, path: Path) -> None:
+    """The table at the end of a training, and where the run is."""
+    from pyrovae.train import best_epoch
+
+    part = "validation" if "validation_elbo" in run.history[-1] else "train"
+    terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
+    headings = [f"{split} {run.terms[term]}" for split, _, term in (name.partition("_") for name in terms)]
+    table = _table("nats per datum", "epoch", *headings)
+    for name, epoch in {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}.items():
+        metrics = dict(run.history[epoch - 1])
+        table.add_row(
+            name, str(epoch), *(f"{metrics[term]:.2f}" if term in metrics else "-" for term in terms)
+        )
+    _print(table)
+    print(path)
+
+
+def print_matrix() -> None:
+    """The prior x posterior table, a block for each set: on different sets nothing fits."""
+    from pyrovae.pairing import misfit
+    from pyrovae.supports import in_words
+
+    sets: dict[str, dict[str, list[str]]] = {}
+    for family in ("prior", "posterior"):
+        for name in names(family):
+            block = sets.setdefault(in_words(support_of(family, name)), {"prior": [], "posterior": []})
+            block[family].append(name)
+    reasons: list[str] = []
+    for words, block in sets.items():
+        table = _table(f"on {words}", *block["prior"])
+        for posterior in block["posterior"]:
+            cells = [misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]]
+            reasons += [reason for reason in cells if reason]
+            table.add_row(
+                posterior, *("fits" if cell is None else _footnote(reasons, cell) for cell in cells)
+            )
+        _print(table)
+    print("A prior and a posterior of different tables live on different sets, and do not fit.")
+    for number, reason in enumerate(reasons, start=1):
+        print(f"({number}) {reason}")
+
+
+def _footnote(reasons: Sequence[str], reason: str) -> str:
+    return f"no ({reasons.index(reason) + 1})"
+
+
+def _plain(findings: Findings) -> dict[str, Any]:
+    """Findings without their title, as JSON has them."""
+    if findings.unavailable:
+        return {"unavailable": findings.unavailable}
+    rows = {}
+    for row in findings.quantities:
+        mean = row.mean
+        numbers = {
+            "value": mean.value,
+            "monte_carlo_error": mean.monte_carlo_error,
+            "data_error": mean.data_error,
+            "bits_per_dimension": row.bits_per_dimension,
+        }
+        finite = {key: _finite(number) for key, number in numbers.items()}
+        rows[row.key] = {"label": row.label, "unit": row.unit, **finite}
+    histograms = [_histogram(histogram) for histogram in findings.histograms]
+    return {
+        "quantities": rows,
+        "notes": list(findings.notes),
+        **({"histograms": histograms} if histograms else {}),
+    }
+
+
+def _histogram(histogram: Histogram) -> dict[str, Any]:
+    return {
+        "title": histogram.title,
+        "unit": histogram.unit,
+        "values": _all_finite(histogram.values.tolist()),
+        "marked": _finite(histogram.marked),
+        "uniform": histogram.uniform,
+    }
+
+
+def _all_finite(values: Iterable[float]) -> list[float | None]:
+    """The values, with nothing in the place of what is not finite: JSON has no such numbers."""
+    return [_finite(value) for value in values]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _number(row: Quantity) -> str:
+    value = row.mean.value
+    return f"{value:,.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+
+
+def _error(error: float) -> str:
+    return "-" if math.isnan(error) else f"{error:.2g}"
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or column == "unit" else "right")
+    return table
+
+
+def _print(table: Table) -> None:
+    """Never cut: a pipe has no width."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, highlight=False).print(table)
