@@ -17,9 +17,18 @@ from pyrovae.config import Data, literal
 from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, DataError, Problem
 from pyrovae.likelihoods import Likelihood
+from pyrovae.randomness import seeded
 
 BITS = constraints.boolean
 """The set that binarised data live on."""
+
+FAR = 10.0
+"""A mean of more standard deviations than that, and of more than 1, is far from 0."""
+
+UNIT_SCALE = 0.03, 30.0
+"""Standard deviations that a network learns about as well as 1."""
+
+CELLS_TO_JUDGE = 2**22
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Prepared:
     is_likelihood: bool = True
     """False where the likelihood is evaluated outside its support: no density, but a cross-entropy."""
     notes: tuple[str, ...] = ()
-    """What was done with the data, in sentences."""
+    """What was done with the data, or had better be, in sentences."""
 
 
 def prepare(dataset: Dataset, options: Data, likelihood: Likelihood) -> Prepared:
@@ -49,7 +58,7 @@ def prepare(dataset: Dataset, options: Data, likelihood: Likelihood) -> Prepared
     """
     prepared = _changed(dataset, options, likelihood.support)
     if _within(prepared.dataset, likelihood.support):
-        return prepared
+        return replace(prepared, notes=(*prepared.notes, *_advice(prepared.dataset, likelihood)))
     tolerated = likelihood.tolerated if options.binarize == "none" else None
     if tolerated is None or not _within(prepared.dataset, tolerated):
         raise ConfigError([_outside(prepared.dataset, dataset, options, likelihood)])
@@ -74,6 +83,31 @@ def _changed(dataset: Dataset, options: Data, support: Constraint) -> Prepared:
         dataset = dataset.binarized(mode)
         notes.append(f"grey values are binarised ({mode})")
     return Prepared(dataset, notes=tuple(notes))
+
+
+def _advice(dataset: Dataset, likelihood: Likelihood) -> Iterator[str]:
+    """What to say of data far from unit scale to a likelihood that could standardise them, and does not.
+
+    Grey values are near enough to it, however little most of them vary.
+    """
+    low, high = dataset.range()
+    if likelihood.options.get("standardize") is not False or (low >= 0 and high <= 1):
+        return
+    step = math.ceil(dataset.train.raw.numel() / CELLS_TO_JUDGE)
+    with seeded("advice"):
+        rows = dataset.train.rows(slice(None, None, step)).flatten(1).double()
+    cells = rows[:, (rows != rows[0]).any(0)]
+    if not cells.numel():
+        return
+    mean, deviation = cells.mean(0).abs(), cells.std(0, correction=0)
+    far, usual = mean > (FAR * deviation).clamp(min=1), deviation.median().item()
+    if far.double().mean() >= 0.1 or not UNIT_SCALE[0] <= usual <= UNIT_SCALE[1]:
+        yield (
+            "data far from unit scale train slowly: the median standard deviation of a cell is "
+            f"{usual:.3g}, and {far.sum()} of {len(far)} cells that vary have means of more than {FAR:g} "
+            "standard deviations; --set likelihood.standardize=true has networks work in standard deviations "
+            "from the mean of each cell"
+        )
 
 
 def _within(dataset: Dataset, support: Constraint) -> bool:

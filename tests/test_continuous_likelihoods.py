@@ -62,9 +62,11 @@ FAMILIES = [
     Family(LogNormal, lambda loc, scale: stats.lognorm(scale, scale=median(loc))),
 ]
 OPTIMAL = [family for family in FAMILIES if family.likelihood not in (StudentT, Logistic)]
+LOCATED = [family for family in FAMILIES if family.likelihood is not LogNormal]
 OTHERS: list[Any] = [Beta(CELLS), ContinuousBernoulli(CELLS)]
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=str)
+each_located = pytest.mark.parametrize("family", LOCATED, ids=str)
 each_optimal = pytest.mark.parametrize("family", OPTIMAL, ids=str)
 
 
@@ -277,7 +279,153 @@ def test_the_optimal_scale_of_a_perfect_fit_is_its_floor(family: Family) -> None
     assert likelihood.scale == 0.125
 
 
+# Standardised data
+
+MEANS = doubles([[1e4, -1e4, 0.0], [3.0, 5.0, 1e3]])
+DEVIATIONS = doubles([[0.5, 1e3, 1e-3], [2.0, 0.0, 300.0]])
+"""One cell never varies."""
+
+
+def table(rows: int = 40) -> Tensor:
+    """Cells in different units, as they come: in float32."""
+    return (MEANS + DEVIATIONS * torch.randn(rows, *CELLS).double()).float()
+
+
+def standardized(family: Family, x: Tensor, **options: Any) -> Any:
+    likelihood = family.likelihood(CELLS, standardize=True, **options)
+    likelihood.initialize(iter(x.split([1, len(x) - 8, 7])))
+    return likelihood
+
+
+def units(x: Tensor) -> tuple[Any, Any]:
+    """What NumPy says of each cell: mean and standard deviation, or 1."""
+    cells = x.double().numpy()
+    deviation = cells.std(0)
+    return cells.mean(0), np.where(np.ptp(cells, axis=0) == 0, 1.0, deviation)
+
+
+@each_located
+def test_the_encoder_sees_standard_deviations_from_the_mean(family: Family) -> None:
+    x = table()
+    likelihood = standardized(family, x)
+    mean, deviation = units(x)
+    np.testing.assert_allclose(likelihood.cell_mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(likelihood.cell_deviation, deviation, rtol=1e-6)
+    assert likelihood.cell_deviation[1, 1] == 1
+    seen = likelihood.seen(x)
+    assert (seen[:, 1, 1] == 0).all()
+    varying = seen.double().flatten(1)[:, [0, 1, 2, 3, 5]].numpy()
+    np.testing.assert_allclose(varying.mean(0), 0, atol=2e-3)  # the mean of 10,000 +- 0.5 in float32
+    np.testing.assert_allclose(varying.std(0), 1, rtol=1e-5)
+
+
+@each_located
+def test_a_cell_that_never_varies_has_a_deviation_of_1_whatever_its_value(family: Family) -> None:
+    x = torch.tensor([[0.1, 1e-30, 1e30], [-7.3, 0.0, 1e4 + 0.1]]).repeat(100_003, 1, 1)
+    likelihood = standardized(family, x)
+    assert (likelihood.cell_deviation == 1).all()
+    assert torch.equal(likelihood.cell_mean, x[0])
+    assert (likelihood.seen(x) == 0).all()
+
+
+@each_located
+@pytest.mark.parametrize("scale", [0.5, "learned", "per-pixel"])
+def test_a_standardised_density_is_that_of_the_data_themselves(family: Family, scale: Any) -> None:
+    x = table()
+    likelihood = standardized(family, x, scale=scale, floor=0.25).double()
+    features = torch.randn(len(x), likelihood.features, *CELLS).double()
+    mean, deviation = likelihood.cell_mean.numpy(), likelihood.cell_deviation.numpy()
+    if scale == "per-pixel":
+        sigma = 0.25 + np.logaddexp(0, features[:, 1].numpy())
+    else:
+        sigma = likelihood._scale().item()
+    expected = family.in_scipy(mean + deviation * features[:, 0].numpy(), deviation * sigma)
+    p = likelihood(features)
+    np.testing.assert_allclose(
+        p.log_prob(x.double()).detach(), expected.logpdf(x.double().numpy()).sum((1, 2)), rtol=1e-6
+    )
+    np.testing.assert_allclose(p.mean.detach(), expected.mean(), rtol=1e-12)
+    np.testing.assert_allclose(p.variance.detach(), np.broadcast_to(expected.var(), x.shape), rtol=1e-6)
+
+
+@each_located
+def test_a_learned_scale_of_standardised_data_starts_where_cells_vary_as_they_do(family: Family) -> None:
+    x = table()
+    p = standardized(family, x, scale="learned")(torch.zeros(1, 1, *CELLS))
+    found = (p.variance.sqrt() / doubles(units(x)[1])).detach()
+    np.testing.assert_allclose(found, np.full((1, *CELLS), np.sqrt(5 / 6)), rtol=1e-5)  # one of 6 is constant
+
+
+@pytest.mark.parametrize("family", [family for family in OPTIMAL if family in LOCATED], ids=str)
+def test_the_optimal_scale_of_standardised_data_is_the_most_likely_one(family: Family) -> None:
+    x = table()
+    likelihood = standardized(family, x, scale="optimal").double()
+    features = torch.randn(len(x), 1, *CELLS).double()
+    given = [likelihood(part).expand([len(part)]) for part in features.split([15, 25])]
+    likelihood.calibrate(zip(given, x.split([15, 25]), strict=True))
+    errors = (features[:, 0] - likelihood.seen(x)).abs()
+    power = family.likelihood.error_power
+    expected = errors.pow(power).mean().item() ** (1 / power)
+    assert likelihood.scale.item() == pytest.approx(expected, rel=1e-6)
+    best = likelihood(features).log_prob(x.double()).sum()
+    for factor in (0.99, 1.01):
+        likelihood.scale.fill_(expected * factor)
+        assert likelihood(features).log_prob(x.double()).sum() < best
+
+
+@each_located
+@pytest.mark.parametrize("scale", ["learned", "per-pixel", 0.5])
+def test_the_unit_of_standardised_data_changes_nothing_but_the_unit_of_their_density(
+    family: Family, scale: Any
+) -> None:
+    """Powers of 2, which lose no digit; their squares are no numbers of float32."""
+    x, z = table(), torch.randn(40, 2, *CELLS)
+    unit = torch.tensor([[2.0**-90, 2.0**80, 1.0], [2.0**70, 1.0, 2.0**-70]])
+    found = []
+    for values in (x, unit * x):
+        likelihood = standardized(family, values, scale=scale)
+        features = z[:, : likelihood.features].clone().requires_grad_()
+        p = likelihood(features)
+        log_prob = p.log_prob(values)
+        (gradient,) = torch.autograd.grad(log_prob.sum(), features)
+        torch.manual_seed(0)
+        found.append((likelihood.seen(values), gradient, log_prob, p.mean, p.sample()))
+    (seen, gradient, log_prob, mean, draw), other = found
+    assert torch.equal(seen, other[0])
+    assert torch.equal(gradient, other[1])
+    torch.testing.assert_close(log_prob - unit.log().sum(), other[2], atol=1e-3, rtol=0)
+    assert torch.equal(unit * mean, other[3])
+    assert torch.equal(unit * draw, other[4])
+
+
+def test_no_digit_of_an_error_is_lost_where_the_mean_is_many_deviations_from_0() -> None:
+    """Where m is 640,000 s, a location m + s f in float32 is rounded to a sixteenth of s."""
+    x = torch.tensor([[1e4 - 2**-6], [1e4 + 2**-6]])
+    likelihood = Gaussian(Size([1]), scale=0.125, standardize=True)
+    likelihood.initialize([x])
+    f = torch.tensor([[-0.9], [0.8]])
+    expected = stats.norm(1e4 + 2**-6 * f.double().numpy(), 2**-9).logpdf(x.double().numpy()).sum(1)
+    np.testing.assert_allclose(likelihood(f[:, None]).log_prob(x), expected, rtol=1e-6)
+
+
+@each_located
+def test_data_are_taken_as_they_are_unless_told_otherwise(family: Family) -> None:
+    x = table()
+    plain, kept = family.likelihood(CELLS), standardized(family, x)
+    plain.initialize([x])
+    assert torch.equal(plain.seen(x), x)
+    assert set(kept.state_dict()) - set(plain.state_dict()) == {"cell_mean", "cell_deviation"}
+    assert not {"cell_mean", "cell_deviation"} & set(plain.state_dict())
+
+
 # Draws
+
+
+def moved(family: Family) -> Any:
+    """A standardised likelihood with scale 1/2, of data with mean 3 and standard deviation 4."""
+    likelihood = family.likelihood(Size([1]), scale=0.5, standardize=True)
+    likelihood.initialize([torch.tensor([[-1.0], [7.0]])])
+    return likelihood
 
 
 @pytest.mark.parametrize(
@@ -287,6 +435,10 @@ def test_the_optimal_scale_of_a_perfect_fit_is_its_floor(family: Family) -> None
         *[
             (family.likelihood(Size([1]), scale=0.5)(torch.ones(1, 1)), family.in_scipy(1.0, 0.5).cdf)
             for family in FAMILIES
+        ],
+        *[
+            (moved(family)(torch.ones(1, 1)), family.in_scipy(3.0 + 4.0 * 1.0, 4.0 * 0.5).cdf)
+            for family in LOCATED
         ],
         (Beta(Size([1]))(torch.tensor([[1.0], [2.0]])), None),
         *[

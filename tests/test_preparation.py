@@ -17,11 +17,12 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from pyrovae import VAE, component, supports
+from pyrovae import VAE, component, preparation, supports
 from pyrovae.config import Data, parse_assignment, resolve
 from pyrovae.data import Dataset, from_arrays, load
 from pyrovae.errors import ConfigError, DataError, PyrovaeError
 from pyrovae.likelihoods import Likelihood
+from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.preparation import Prepared, prepare
 from pyrovae.run import Run, load_data
 
@@ -249,6 +250,133 @@ def test_a_wider_set_is_tolerated_only_where_the_values_shall_stay(monkeypatch: 
     assert "takes values in (0, 1)" in refusal("digits", "beta")
 
 
+# Data far from unit scale
+
+STANDARDIZING = [
+    name for name in LIKELIHOODS if "standardize" in component.options(component.find("likelihood", name))
+]
+
+
+def columns(means: Any, deviations: Any, rows: int = 400) -> Dataset:
+    """Normal columns with exactly these means and standard deviations, up to rounding."""
+    noise = np.random.default_rng(0).standard_normal((rows, len(np.atleast_1d(means))))
+    noise = (noise - noise.mean(0)) / noise.std(0)
+    return from_arrays(np.asarray(means) + np.asarray(deviations) * noise, validation=0, test=0)
+
+
+def advice(
+    dataset: Dataset, name: str = "gaussian", options: Mapping[str, Any] | None = None, **chosen: Any
+) -> Any:
+    """The note about standardising, if there is one; it must be the last."""
+    notes = prepare(dataset, Data(**(options or {})), likelihood(name, dataset, **chosen)).notes
+    found = [note for note in notes if "standardize" in note]
+    assert found in ([], list(notes[-1:]))
+    return found[0] if found else None
+
+
+FAR_OFF = {
+    "a thousand": columns([1000.0] * 8, 300.0),
+    "other units": columns(np.linspace(-1e4, 1e4, 12), np.logspace(-2, 3, 12)),
+    "an offset": columns([20.0] * 8, 1.0),
+    "two years among others": columns([2020.0] * 2 + [0.0] * 10, 1.0),
+    "tiny": columns([0.0] * 8, 1e-4),
+    "huge": columns([0.0] * 8, 1e6),
+    "bytes": DATA["bytes"],
+}
+NEAR = {
+    "standard normal": columns([0.0] * 8, 1.0),
+    "up to 9 deviations from 0": columns(np.linspace(-9, 9, 8), 1.0),
+    "units of 0.04 to 25": columns([0.0] * 12, np.logspace(np.log10(0.04), np.log10(25), 12)),
+    "a year among others": columns([2020.0] + [0.0] * 11, 1.0),
+    "constant cells": columns([1e6, 1e6, 1e6, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 1.0]),
+    "constant": columns([1e6] * 4, 0.0),
+    "white pictures, seldom anything on them": columns([0.95] * 6 + [0.0] * 6, [1e-3] * 4 + [0.5] * 8),
+    "one row": from_arrays(np.full((1, 4), 1e6), validation=0, test=0),
+}
+
+
+@pytest.mark.parametrize("name", STANDARDIZING)
+@pytest.mark.parametrize("data", FAR_OFF)
+def test_data_far_from_unit_scale_are_told_of_the_option_where_there_is_one(data: str, name: str) -> None:
+    assert "--set likelihood.standardize=true" in advice(FAR_OFF[data], name)
+    assert advice(FAR_OFF[data], name, standardize=True) is None
+    (layer,) = re.findall(r"--set (\S+)", advice(FAR_OFF[data], name))
+    assert resolve({"likelihood": name}, parse_assignment(layer)).likelihood.options["standardize"] is True
+
+
+def test_the_four_with_a_location_can_standardise() -> None:
+    assert set(STANDARDIZING) == REAL
+
+
+@pytest.mark.parametrize("data", NEAR)
+def test_data_near_unit_scale_are_told_of_nothing(data: str) -> None:
+    assert advice(NEAR[data]) is None
+
+
+@pytest.mark.parametrize("margin", [0.0, 1e-6])
+def test_grey_values_are_told_of_nothing_however_little_they_vary(margin: float) -> None:
+    grey = columns([0.5] * 8, 1e-3)
+    outside = Dataset(
+        grey.name, replace(grey.train, raw=grey.train.raw * 2 + margin), *list(grey.splits.values())[1:]
+    )
+    assert advice(grey) is None
+    assert advice(outside) is not None
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_no_grey_data_are_told_of_anything_whatever_is_done_with_them(
+    data: str, options: dict[str, Any]
+) -> None:
+    with contextlib.suppress(PyrovaeError):
+        taken = prepared(data, "gaussian", options)
+        low, high = taken.dataset.range()
+        told = any("standardize" in note for note in taken.notes)
+        assert told == (data in ("bytes", "large counts"))
+        assert not (told and 0 <= low <= high <= 1)
+
+
+def test_a_likelihood_without_the_option_says_nothing() -> None:
+    positive = columns([1e4] * 8, 1.0)
+    assert advice(positive, "log-normal") is None
+    assert advice(positive, "gaussian") is not None
+
+
+def test_what_is_said_is_what_was_seen() -> None:
+    far = columns([20.0] * 3 + [0.0] * 7, [1.0] * 10)
+    assert "deviation of a cell is 1, and 3 of 10 cells that vary have means of more than 10" in advice(far)
+    with_constants = columns([20.0] * 3 + [0.0] * 7 + [7.0] * 5, [1.0] * 10 + [0.0] * 5)
+    assert advice(with_constants) == advice(far)
+
+
+def test_many_rows_are_judged_by_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = advice(FAR_OFF["a thousand"])
+    monkeypatch.setattr(preparation, "CELLS_TO_JUDGE", 800)
+    some = advice(FAR_OFF["a thousand"])
+    assert "8 of 8 cells" not in everything
+    assert some is not None
+    assert some != everything
+    assert advice(NEAR["standard normal"]) is None
+
+
+def test_judging_noisy_data_draws_nothing_from_the_global_generator(untouched: None) -> None:
+    assert advice(DATA["large counts"], "gaussian", {"dequantize": True}) == advice(
+        DATA["large counts"], "gaussian", {"dequantize": True}
+    )
+    assert advice(DATA["large counts"], "gaussian", {"dequantize": True}) is not None
+
+
+class Mine(Gaussian):
+    """A likelihood of the user's own, which has the option."""
+
+
+def test_a_likelihood_of_the_users_own_is_asked_for_the_option_too() -> None:
+    dataset = FAR_OFF["a thousand"]
+    shape = Size(dataset.event_shape)
+    assert "standardize" in prepare(dataset, Data(), Mine(shape)).notes[-1]
+    assert prepare(dataset, Data(), Mine(shape, standardize=True)).notes == ()
+
+
 # What is refused
 
 
@@ -414,6 +542,63 @@ def test_a_run_trains_on_new_noise_and_evaluates_on_noise_drawn_once(tmp_path: P
         stored = load_data(config.data).splits[split].raw
         unsqueezed = (rows.rows(slice(None)).double() - 0.01) / 0.98
         assert torch.equal((17 * unsqueezed).floor(), stored.double())
+
+
+def in_units(X: Any) -> Any:
+    """The same columns in units and from origins of their own; powers of 2, which lose few digits."""
+    size = X[0].size
+    unit = 2.0 ** (np.arange(size) % 9 - 4)
+    return (
+        ((X.reshape(len(X), size) + 100 * (np.arange(size) % 3)) * unit).reshape(X.shape).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        *((name, {}) for name in STANDARDIZING),
+        ("gaussian", {"prior": "vamp"}),
+        ("gaussian", {"network": "conv"}),
+    ],
+    ids=str,
+)
+def test_standardised_training_is_the_same_in_all_units_and_kept_with_the_weights(
+    name: str, parts: dict[str, Any], tmp_path: Path
+) -> None:
+    X = np.random.default_rng(0).standard_normal((60, 1, 8, 8)).astype(np.float32)
+    settings = {"network": {"name": "mlp", "hidden": [16]}, "latent_dim": 2, "verbose": False, **parts}
+    with_option = {"name": name, "standardize": True}
+    one = VAE(likelihood=with_option, epochs=2, **settings).fit(X)
+    two = VAE(likelihood=with_option, epochs=2, **settings).fit(in_units(X))
+    jacobian = np.log(2.0 ** (np.arange(64) % 9 - 4)).sum()
+    assert abs(jacobian) > 1
+    assert two.history[-1]["train_elbo"] == pytest.approx(one.history[-1]["train_elbo"] - jacobian, abs=0.02)
+    scores = two.score_samples(in_units(X), particles=10)
+    assert scores == pytest.approx(one.score_samples(X, particles=10) - jacobian, abs=0.05)
+    assert two.transform(in_units(X)) == pytest.approx(one.transform(X), abs=1e-3)
+    for mine, other in (
+        (two.reconstruct(in_units(X)), one.reconstruct(X)),
+        (two.sample(20), one.sample(20)),
+    ):
+        assert mine == pytest.approx(in_units(other), abs=0.05)
+
+    two.save(tmp_path / "run")
+    loaded = VAE.load(tmp_path / "run", verbose=False)
+    assert np.array_equal(loaded.score_samples(in_units(X), particles=10), scores)
+    assert np.array_equal(loaded.sample(5), two.sample(5))
+    longer = VAE(likelihood=with_option, epochs=3, **settings).fit(in_units(X))
+    assert loaded.resume(in_units(X), epochs=3).history[-1]["train_loss"] == longer.history[-1]["train_loss"]
+
+
+def test_data_are_divided_before_they_are_standardised() -> None:
+    X = 1000 + 300 * np.random.default_rng(0).standard_normal((50, 4))
+    likelihood = {"name": "gaussian", "standardize": True}
+    vae = VAE(likelihood=likelihood, latent_dim=2, epochs=1, data={"divisor": 100.0}, verbose=False).fit(X)
+    kept: Any = vae.program.likelihood
+    train = vae.run.prepared.dataset.train.raw.numpy() / 100  # type: ignore[union-attr]
+    assert kept.cell_mean.numpy() == pytest.approx(train.mean(0), rel=1e-5)
+    assert kept.cell_deviation.numpy() == pytest.approx(train.std(0), rel=1e-5)
+    assert vae.reconstruct(X).mean() == pytest.approx(10, abs=3)
 
 
 def test_a_vae_in_python_dequantises_and_squeezes_arrays() -> None:

@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.nn.functional import softplus
 
+from pyrovae.distributions.affine import Affine
 from pyrovae.likelihoods import Likelihood
 
 UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1
@@ -24,6 +25,13 @@ Floor: TypeAlias = Annotated[
     float,
     Field(ge=1e-9, le=1e9, description="smallest scale that can be learned, in the unit of the data"),
 ]
+Standardize: TypeAlias = Annotated[
+    bool,
+    Field(
+        description="whether encoder, decoder, scale and floor work in standard deviations of a cell of the "
+        "training data from its mean; densities and draws stay in the unit of the data"
+    ),
+]
 
 
 class ScaledLikelihood(Likelihood):
@@ -33,6 +41,8 @@ class ScaledLikelihood(Likelihood):
         event_shape: the shape of one datum.
         scale: a number, or ``learned``, ``per-pixel``, or, where :attr:`error_power` is set, ``optimal``.
         floor: smallest scale that can be learned.
+        standardize: whether location and scale are in standard deviations of a cell of the training data from
+            its mean.
     """
 
     ceiling: ClassVar[float] = math.inf
@@ -46,8 +56,14 @@ class ScaledLikelihood(Likelihood):
 
     scale: Tensor | None
     unbounded_scale: nn.Parameter | None
+    cell_mean: Tensor
+    """The m of each cell, where data are standardised."""
+    cell_deviation: Tensor
+    """The s of each cell, where data are standardised."""
 
-    def __init__(self, event_shape: Size, scale: float | str, floor: float) -> None:
+    def __init__(
+        self, event_shape: Size, scale: float | str, floor: float, standardize: bool = False
+    ) -> None:
         super().__init__(event_shape)
         self.floor = floor
         self.calibrates = scale == "optimal"
@@ -56,6 +72,20 @@ class ScaledLikelihood(Likelihood):
         self.register_buffer("scale", None if isinstance(fixed, str) else torch.tensor(float(fixed)))
         unbounded = nn.Parameter(torch.tensor(UNIT_SCALE)) if scale == "learned" else None
         self.register_parameter("unbounded_scale", unbounded)
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("cell_mean", torch.zeros(event_shape))
+            self.register_buffer("cell_deviation", torch.ones(event_shape))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The data in the unit of location and scale."""
+        return (x - self.cell_mean) / self.cell_deviation if self.standardize else x
+
+    def of_data(self, p: TorchDistribution) -> TorchDistribution:
+        """The distribution of a datum, from that of its cells in the unit of location and scale."""
+        if self.standardize:
+            p = Affine(p, self.cell_mean, self.cell_deviation)
+        return p.to_event(len(self.event_shape))
 
     def loc_and_scale(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The first feature of each cell, and a scale for each cell or for all of them."""
@@ -72,10 +102,18 @@ class ScaledLikelihood(Likelihood):
         return scale if math.isinf(self.ceiling) else scale - softplus(shared - (self.ceiling - self.floor))
 
     def initialize(self, batches: Iterable[Tensor]) -> None:
-        """Start a learned scale where a cell would vary as much as all cells of the training data do."""
+        """Set m and s, and start a learned scale where a cell would vary as much as all cells do."""
+        if not self.standardize and self.unbounded_scale is None:
+            return
+        mean, variance = _moments(batches)
+        if self.standardize:
+            self.cell_mean.copy_(mean)
+            self.cell_deviation.copy_(variance.sqrt())
+            self.cell_deviation.masked_fill_(self.cell_deviation == 0, 1.0)
+            mean, variance = torch.zeros_like(mean), variance / self.cell_deviation.double().square()
         if self.unbounded_scale is not None:
-            unbounded = self._unbounded(_standard_deviation(batches) / self.unit_deviation)
-            nn.init.constant_(self.unbounded_scale, unbounded)
+            deviation = (variance.mean() + mean.var(correction=0)).sqrt().item()
+            nn.init.constant_(self.unbounded_scale, self._unbounded(deviation / self.unit_deviation))
 
     def _unbounded(self, scale: float) -> float:
         """The s that gives a scale, which is first brought inside the bounds, where s is finite."""
@@ -87,21 +125,30 @@ class ScaledLikelihood(Likelihood):
         """Set the scale to its most likely value, given the errors in all cells of all pairs."""
         total, cells = 0.0, 0
         for given_code, x in pairs:
-            errors = (given_code.mean - x).abs()
+            errors = self._errors(given_code, x).abs()
             total += errors.pow(self.error_power).sum(dtype=torch.float64).item()
             cells += x.numel()
         assert self.scale is not None
         most_likely = (total / cells) ** (1 / self.error_power)
         self.scale.fill_(min(max(most_likely, self.floor), self.ceiling))
 
+    def _errors(self, given_code: TorchDistribution, x: Tensor) -> Tensor:
+        """How far means are from the data, in the unit of the scale."""
+        if not self.standardize:
+            return given_code.mean - x
+        return given_code.base_dist.base_dist.mean - self.seen(x)
 
-def _standard_deviation(batches: Iterable[Tensor]) -> float:
-    """Of all cells of all batches together, in one pass."""
-    cells, mean, squares = 0, 0.0, 0.0
+
+def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each cell, in one pass; 0 exactly is the variance of a cell that never varies.
+
+    In float64 a sum of equal numbers of float32 is exact, up to 500 million of them.
+    """
+    rows, mean, squares = 0, torch.tensor(0.0), torch.tensor(0.0)
     for x in batches:
-        of_batch = x.mean(dtype=torch.float64).item()
-        gap, both = of_batch - mean, cells + x.numel()
-        squares += (x.double() - of_batch).square().sum().item() + gap**2 * cells * x.numel() / both
-        mean += gap * x.numel() / both
-        cells = both
-    return math.sqrt(squares / cells)
+        of_batch = x.mean(0, dtype=torch.float64)
+        gap, both = of_batch - mean, rows + len(x)
+        squares = squares + (x.double() - of_batch).square().sum(0) + gap.square() * (rows * len(x) / both)
+        mean = mean + gap * (len(x) / both)
+        rows = both
+    return mean, squares / rows

@@ -9,21 +9,26 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal
+from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal, Standardize
 
 
 class Gaussian(ScaledLikelihood):
-    r"""Independent normal cells; the decoder gives the mean m(z), and the scale too if it is per pixel.
+    r"""Independent normal cells; the decoder gives the mean f(z), and the scale too if it is per pixel.
 
-    .. math:: p(x|z) = \prod_i \mathcal{N}\bigl(x_i;\, m_i(z), \sigma_i^2\bigr)
+    .. math:: p(x|z) = \prod_i \mathcal{N}\bigl(x_i;\, m_i + s_i f_i(z), (s_i \sigma_i)^2\bigr)
+
+    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
+    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    encoder sees (x_i - m_i) / s_i, and sigma and its floor are in the unit s_i. Densities, means and draws
+    are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       sigma
     ==============  ===============================================================================
     a number        fixed, in the unit of the data
-    ``learned``     one number for all cells, floor + softplus(s), trained with the weights; starts at the
+    ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts at the
                     standard deviation of all cells of the training data
-    ``per-pixel``   floor + softplus(s_i(z)), from the decoder
+    ``per-pixel``   floor + softplus(t_i(z)), from the decoder
     ``optimal``     one number: sigma squared is the mean squared error of the training data, set after
                     each epoch (the maximum-likelihood value in closed form), and at least floor squared
     ==============  ===============================================================================
@@ -36,6 +41,7 @@ class Gaussian(ScaledLikelihood):
         scale: a fixed standard deviation in the unit of the data, or how it is found.
         floor: smallest scale that can be learned, in the unit of the data. Without one, the density of a cell
             that never varies would grow without bound.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
 
     Source: Rybkin, Daniilidis and Levine, *Simple and Effective VAE Training with Calibrated Decoders*
     (sigma-VAE), 2021, equations 4 and 5.
@@ -57,8 +63,9 @@ class Gaussian(ScaledLikelihood):
             Field(description="standard deviation of a cell, in the unit of the data, or how it is found"),
         ] = "optimal",
         floor: Floor = 0.01,
+        standardize: Standardize = False,
     ) -> None:
-        super().__init__(event_shape, scale, floor)
+        super().__init__(event_shape, scale, floor, standardize)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return dist.Normal(*self.loc_and_scale(features)).to_event(len(self.event_shape))
+        return self.of_data(dist.Normal(*self.loc_and_scale(features)))

@@ -10,21 +10,26 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal
+from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal, Standardize
 
 
 class Laplace(ScaledLikelihood):
-    r"""Independent Laplace cells, which count errors as they are, not squared; the decoder gives the mean m.
+    r"""Independent Laplace cells, which count errors as they are, not squared; the decoder gives the mean f.
 
-    .. math:: p(x|z) = \prod_i \frac{1}{2 b_i} e^{-|x_i - m_i(z)| / b_i}
+    .. math:: p(x|z) = \prod_i \frac{1}{2 s_i b_i} e^{-|x_i - m_i - s_i f_i(z)| / (s_i b_i)}
+
+    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
+    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    encoder sees (x_i - m_i) / s_i, and b and its floor are in the unit s_i. Densities, means and draws
+    are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       the mean absolute error b; the standard deviation is sqrt(2) b
     ==============  ===============================================================================
     a number        fixed, in the unit of the data
-    ``learned``     one number for all cells, floor + softplus(s), trained with the weights; starts where the
+    ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
                     standard deviation is that of all cells of the training data
-    ``per-pixel``   floor + softplus(s_i(z)), from the decoder
+    ``per-pixel``   floor + softplus(t_i(z)), from the decoder
     ``optimal``     one number: the mean absolute error of the training data, set after each epoch (the
                     maximum-likelihood value in closed form), and at least the floor
     ==============  ===============================================================================
@@ -36,6 +41,7 @@ class Laplace(ScaledLikelihood):
         event_shape: the shape of one datum.
         scale: a fixed mean absolute error in the unit of the data, or how it is found.
         floor: smallest scale that can be learned, in the unit of the data.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
 
     Source: Norton, *The Double Exponential Distribution: Using Calculus to Find a Maximum Likelihood
     Estimator*, 1984.
@@ -58,8 +64,9 @@ class Laplace(ScaledLikelihood):
             Field(description="mean absolute error of a cell, in the unit of the data, or how it is found"),
         ] = "optimal",
         floor: Floor = 0.01,
+        standardize: Standardize = False,
     ) -> None:
-        super().__init__(event_shape, scale, floor)
+        super().__init__(event_shape, scale, floor, standardize)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return dist.Laplace(*self.loc_and_scale(features)).to_event(len(self.event_shape))
+        return self.of_data(dist.Laplace(*self.loc_and_scale(features)))

@@ -11,16 +11,22 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from pyrovae.distributions.logistic import Logistic as FiniteLogistic
-from pyrovae.likelihoods._scale import Floor, Scale, ScaledLikelihood
+from pyrovae.likelihoods._scale import Floor, Scale, ScaledLikelihood, Standardize
 
 
 class Logistic(ScaledLikelihood):
-    r"""Independent logistic cells: a bell with the tails of ``laplace``; the decoder gives the mean m.
+    r"""Independent logistic cells: a bell with the tails of ``laplace``; the decoder gives the mean f.
 
-    .. math:: p(x|z) = \prod_i \frac{e^{-u_i}}{s_i (1 + e^{-u_i})^2}, \qquad u_i = \frac{x_i - m_i(z)}{s_i}
+    .. math:: p(x|z) = \prod_i \frac{e^{-u_i}}{s_i b_i (1 + e^{-u_i})^2}, \qquad
+       u_i = \frac{x_i - m_i - s_i f_i(z)}{s_i b_i}
+
+    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
+    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    encoder sees (x_i - m_i) / s_i, and b and its floor are in the unit s_i. Densities, means and draws
+    are of the data as they are.
 
     ==============  ===============================================================================
-    ``scale``       s; the standard deviation is s pi / sqrt(3)
+    ``scale``       b; the standard deviation is b pi / sqrt(3)
     ==============  ===============================================================================
     a number        fixed, in the unit of the data
     ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
@@ -35,6 +41,7 @@ class Logistic(ScaledLikelihood):
         event_shape: the shape of one datum.
         scale: a fixed scale in the unit of the data, or how it is found.
         floor: smallest scale that can be learned, in the unit of the data.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
 
     Source: Johnson, Kotz and Balakrishnan, *Continuous Univariate Distributions*, volume 2, 1995, chapter 23.
 
@@ -54,8 +61,9 @@ class Logistic(ScaledLikelihood):
             Scale, Field(description="scale of a cell, in the unit of the data, or how it is found")
         ] = "learned",
         floor: Floor = 0.01,
+        standardize: Standardize = False,
     ) -> None:
-        super().__init__(event_shape, scale, floor)
+        super().__init__(event_shape, scale, floor, standardize)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return FiniteLogistic(*self.loc_and_scale(features)).to_event(len(self.event_shape))
+        return self.of_data(FiniteLogistic(*self.loc_and_scale(features)))

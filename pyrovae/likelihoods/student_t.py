@@ -10,23 +10,28 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from pyrovae.likelihoods._scale import Floor, Scale, ScaledLikelihood
+from pyrovae.likelihoods._scale import Floor, Scale, ScaledLikelihood, Standardize
 
 
 class StudentT(ScaledLikelihood):
-    r"""Independent Student t cells, which an outlier moves but little; the decoder gives the mean m.
+    r"""Independent Student t cells, which an outlier moves but little; the decoder gives the mean f.
 
     .. math:: p(x|z) = \prod_i \frac{\Gamma\bigl(\frac{\nu + 1}{2}\bigr)}
-       {\sigma_i \sqrt{\nu \pi}\, \Gamma\bigl(\frac{\nu}{2}\bigr)}
-       \Bigl(1 + \frac{(x_i - m_i(z))^2}{\nu \sigma_i^2}\Bigr)^{-(\nu + 1) / 2}
+       {s_i \sigma_i \sqrt{\nu \pi}\, \Gamma\bigl(\frac{\nu}{2}\bigr)}
+       \Bigl(1 + \frac{(x_i - m_i - s_i f_i(z))^2}{\nu (s_i \sigma_i)^2}\Bigr)^{-(\nu + 1) / 2}
+
+    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
+    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    encoder sees (x_i - m_i) / s_i, and sigma and its floor are in the unit s_i. Densities, means and draws
+    are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       sigma; the variance is sigma squared times nu / (nu - 2)
     ==============  ===============================================================================
     a number        fixed, in the unit of the data
-    ``learned``     one number for all cells, floor + softplus(s), trained with the weights; starts where the
+    ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
                     standard deviation is that of all cells of the training data
-    ``per-pixel``   floor + softplus(s_i(z)), from the decoder
+    ``per-pixel``   floor + softplus(t_i(z)), from the decoder
     ==============  ===============================================================================
 
     The degrees of freedom nu are above 2, where mean and variance exist, and at most 100, where this is
@@ -38,6 +43,7 @@ class StudentT(ScaledLikelihood):
         df: degrees of freedom nu; the fewer, the heavier the tails.
         scale: a fixed scale in the unit of the data, or how it is found.
         floor: smallest scale that can be learned, in the unit of the data.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
 
     Source: Takahashi, Iwata, Yamanaka, Yamada and Yagi, *Student-t Variational Autoencoder for Robust Density
     Estimation*, 2018, section 3, with degrees of freedom that are an option.
@@ -61,10 +67,11 @@ class StudentT(ScaledLikelihood):
             Scale, Field(description="scale of a cell, in the unit of the data, or how it is found")
         ] = "learned",
         floor: Floor = 0.01,
+        standardize: Standardize = False,
     ) -> None:
-        super().__init__(event_shape, scale, floor)
+        super().__init__(event_shape, scale, floor, standardize)
         self.df = float(df)
         self.unit_deviation = math.sqrt(df / (df - 2))
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return dist.StudentT(self.df, *self.loc_and_scale(features)).to_event(len(self.event_shape))
+        return self.of_data(dist.StudentT(self.df, *self.loc_and_scale(features)))
