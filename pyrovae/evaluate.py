@@ -235,7 +235,8 @@ def _weights(estimates: Estimates) -> Iterator[Quantity]:
     )
     if not k.isnan().all():
         yield Quantity("pareto_k", "k-hat, median", Mean(k.nanmedian().item()), unit="")
-        above = Mean(share, data_error=math.sqrt(share * (1 - share) / n))
+        shrunk = (n * share + 1) / (n + 2)  # above 0, so that none of n is no certainty
+        above = Mean(share, data_error=math.sqrt(shrunk * (1 - shrunk) / n))
         yield Quantity("pareto_k_above", f"share of data with k-hat > {UNTRUSTED_K}", above, unit="")
 
 

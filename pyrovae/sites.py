@@ -39,15 +39,31 @@ def coordinates(distribution: Distribution) -> Distribution | None:
 def kl_coordinates(model: Trace, guide: Trace, *, analytic: bool) -> Tensor:
     """KL(q || p) of each latent coordinate, (..., n, coordinates), in nats.
 
-    A site whose coordinates are not independent, in the model or in the guide, counts as one.
+    A site whose coordinates are not independent, in the model or in the guide, counts as one. There is no
+    closed form where p of a site depends on one that the guide draws later: that one depends on this one's
+    value, over which a closed form would average as if it did not.
 
     Args:
         model: trace with log-probabilities.
         guide: trace with log-probabilities.
         analytic: in closed form where torch has one, else at the values drawn.
     """
-    sites = [(model.nodes[name], guide.nodes[name]) for name in model.stochastic_nodes]
-    return torch.cat([_kl_of_site(*pair, analytic=analytic) for pair in sites], -1)
+    late = set(out_of_order(model, guide))
+    return torch.cat(
+        [
+            _kl_of_site(model.nodes[name], guide.nodes[name], analytic=analytic and name not in late)
+            for name in model.stochastic_nodes
+        ],
+        -1,
+    )
+
+
+def out_of_order(model: Trace, guide: Trace) -> list[str]:
+    """The latent sites before which the model has drawn some that the guide draws after them."""
+    of_guide = guide.stochastic_nodes
+    before = {name: set(of_guide[:place]) for place, name in enumerate(of_guide)}
+    of_model = model.stochastic_nodes
+    return [name for place, name in enumerate(of_model) if not before[name].issuperset(of_model[:place])]
 
 
 def _kl_of_site(model: Any, guide: Any, *, analytic: bool) -> Tensor:

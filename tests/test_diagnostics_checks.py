@@ -23,7 +23,7 @@ from pyrovae.component import find, names
 from pyrovae.data import Split
 from pyrovae.diagnostics import Findings, Subject, _points, _simulated, diagnose
 from pyrovae.diagnostics.calibration import LIKELIHOOD, Calibration, Ranked, Scalar, holm
-from pyrovae.diagnostics.predictive_checks import STATISTICS, PredictiveChecks
+from pyrovae.diagnostics.predictive_checks import STATISTICS, Check, PredictiveChecks
 from pyrovae.distributions.one_hot import OneHotCategorical
 from pyrovae.programs import Program
 
@@ -328,6 +328,19 @@ def test_an_extreme_p_value_has_an_error_too() -> None:
     assert p.value == 0
     assert 0.005 < p.monte_carlo_error < 0.015
     assert any("mean over cells: the data have more of it" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("replicates", [20, 159, 200, 1000])
+@pytest.mark.parametrize("extreme", [0.05, 0.00625])
+def test_no_more_ranks_are_called_extreme_than_the_level_allows(replicates: int, extreme: float) -> None:
+    """Of a true model the data are one more replicate: each of S + 1 ranks has the same probability."""
+    replicated = torch.arange(replicates, dtype=torch.float64)
+    checks = [
+        Check("mean", torch.tensor([rank - 0.5]).double(), replicated) for rank in range(replicates + 1)
+    ]
+    flagged = sum("than almost all data" in check.in_words(extreme) for check in checks) / (replicates + 1)
+    assert flagged <= 2 * extreme
+    assert flagged > 2 * extreme - 2 / (replicates + 1) - 1e-9
 
 
 @pytest.mark.parametrize("codes", ["posterior", "prior"])

@@ -22,7 +22,7 @@ from pyrovae.density import Density
 from pyrovae.diagnostics import Findings, Subject, Unavailable, _points
 from pyrovae.diagnostics._simulated import simulated
 from pyrovae.diagnostics.ais import AIS, Noise, Path, schedule
-from pyrovae.diagnostics.gaps import Gaps
+from pyrovae.diagnostics.gaps import Estimates, Gaps
 from pyrovae.diagnostics.refinement import Refinement
 from pyrovae.evaluate import inspected
 from pyrovae.programs import Program
@@ -448,6 +448,17 @@ def test_with_one_temperature_it_is_importance_sampling() -> None:
     assert annealed.monte_carlo_error < 1e-4
 
 
+def test_the_error_of_an_annealed_bound_is_what_it_says_although_one_chain_carries_most() -> None:
+    """The jackknife is 1.6 times the spread of 4 chains so far apart, the delta method 0.4 times."""
+    exact = single(solve(2))
+    diagnostic = AIS(points=N, steps=1, chains=4, leapfrog=1, start="prior")
+    found_of = [means(found(diagnostic, exact.program, exact.x, seed=seed)) for seed in range(25)]
+    deviation = torch.tensor([each["ais"].value for each in found_of]).std().item()
+    stated = torch.tensor([each["ais"].monte_carlo_error for each in found_of]).mean().item()
+    assert found_of[0]["ais_effective_chains"].value < 2
+    assert 0.3 < deviation / stated < 1 + Z / math.sqrt(2 * 25)  # the deviation has an error of 14%
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Refinement.
 
@@ -516,6 +527,17 @@ def test_both_gaps_of_a_shifted_and_stretched_guide_are_exact(d: int) -> None:
     )
 
 
+@pytest.mark.parametrize(("shape", "trusted"), [(0.1, True), (1.2, False)])
+def test_without_a_variance_of_the_weights_no_gap_has_an_error(shape: float, trusted: bool) -> None:
+    log_weights = -shape * torch.rand(1000, 40, dtype=torch.float64).log()  # k = shape
+    estimates = Estimates.of(torch.randn(1000, 40).double(), log_weights)
+    errors = {row.key: row.mean.monte_carlo_error for row in estimates.quantities()}
+    unknown = {key for key, error in errors.items() if math.isnan(error)}
+    assert unknown == (set() if trusted else {"gaps_log_likelihood", "gap", "approximation_gap"})
+    noted = [note for note in Gaps()._notes(estimates) if note.startswith("k-hat of q* is above 0.7")]
+    assert len(noted) == (not trusted)
+
+
 @torch.no_grad()
 def test_the_approximation_gap_of_a_posterior_with_correlations_is_exact() -> None:
     exact = solve(3, shift=0.5)
@@ -533,7 +555,7 @@ def test_the_approximation_gap_of_a_posterior_with_correlations_is_exact() -> No
     assert 0.1 < approximation < 0.8 * gap
 
     exact = single(exact)
-    rows = means(found(Gaps(points=N, steps=300, particles=500), exact.program, exact.x))
+    rows = means(found(Gaps(points=N, steps=300, particles=1000), exact.program, exact.x))
     # The optimiser's remainder, of which the gradient's noise leaves some.
     remainder = 5e-3
     assert -Z * rows["approximation_gap"].monte_carlo_error < rows["approximation_gap"].value - approximation
@@ -570,8 +592,8 @@ def test_flows_and_straight_through_codes_have_gaps(make: Build, posterior: str)
     program = make(prior=prior, posterior=posterior)
     rows = means(found(Gaps(points=8, steps=60, particles=200), program, torch.randn(8, 6)))
     assert rows["amortisation_gap"].value > -Z * rows["amortisation_gap"].monte_carlo_error
-    assert rows["gap"].value > -Z * rows["gap"].monte_carlo_error
-    assert all(math.isfinite(row.monte_carlo_error) for row in rows.values())
+    assert rows["gap"].value > -0.1  # without an error where one of 8 data has a k-hat above 0.7
+    assert all(math.isfinite(rows[key].monte_carlo_error) for key in ("gaps_elbo", "amortisation_gap"))
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -223,6 +223,13 @@ def test_a_few_tails_leave_an_error_and_a_note() -> None:
     assert math.isnan(row(many, "log_likelihood").mean.monte_carlo_error)
 
 
+def test_a_share_of_none_has_an_error_too() -> None:
+    exact = solve(2)  # the posterior itself: weights are constant
+    share = row(summary(evaluate(exact.program, [exact.x], particles=50)), "pareto_k_above").mean
+    assert share.value == 0
+    assert 0 < share.data_error < 1 / N
+
+
 def test_few_draws_leave_out_what_they_do_not_give() -> None:
     exact = solve(2)
     one = summary(evaluate(exact.program, [exact.x], particles=1))

@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from pyrovae import sites
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Subject, Unavailable
 from pyrovae.diagnostics._points import CELLS_AT_ONCE, Points, blocks
+from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K, pareto_k
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.quantities import Mean, Quantity, mean
 from pyrovae.randomness import DatumNoise
 
 FEW = 10
 """With fewer effective draws, neither an importance-sampled value nor its error can be relied on."""
+
+OF_LOG_LIKELIHOOD = ("log_likelihood", "gap", "approximation")
+"""Estimates that are made of the importance weights' mean."""
 
 
 class Gaps(Diagnostic):
@@ -38,8 +42,9 @@ class Gaps(Diagnostic):
     the steps are averaged. What the posterior has learned besides stays as it is. Both ELBOs are then
     estimated anew, from draws that share their noise, and log p(x) by importance sampling with q*, corrected
     for the bias of a mean's logarithm by half its squared error (unless the draws are worth fewer than 10 of
-    the posterior). An optimiser that stops short of q* leaves its remainder in the approximation gap and out
-    of the amortisation gap.
+    the posterior). Where k-hat of the draws of q* is above 0.7 for more than 5% of the data, what is made of
+    log p(x) has no error. An optimiser that stops short of q* leaves its remainder in the approximation gap
+    and out of the amortisation gap.
 
     Args:
         points: how many data, chosen by the seed.
@@ -134,6 +139,13 @@ class Gaps(Diagnostic):
                 f"at {few} of {len(estimates.effective_draws)} data the draws of q* are worth less than "
                 f"{FEW} draws of the posterior: there log p(x) cannot be relied on"
             )
+        if estimates.pareto_k.isnan().all():
+            notes.append(f"k-hat needs {FEWEST_DRAWS} draws of z: the errors of log p(x) are unchecked")
+        elif estimates.share_above > 0:
+            notes.append(
+                f"k-hat of q* is above {UNTRUSTED_K} for {estimates.share_above:.0%} of the data: there the "
+                f"error of log p(x) may be too small; above {TOLERATED_SHARE:.0%}, no error is given"
+            )
         return notes
 
 
@@ -153,6 +165,8 @@ class Estimates(NamedTuple):
     amortisation: Tensor
     amortisation_error: Tensor
     effective_draws: Tensor
+    pareto_k: Tensor
+    """k-hat of the draws of q*."""
 
     @classmethod
     def of(cls, guide: Tensor, best: Tensor) -> Estimates:
@@ -180,7 +194,13 @@ class Estimates(NamedTuple):
             *average(log_p - best),
             *average(best - guide),
             effective_draws,
+            pareto_k(best),
         )
+
+    @property
+    def share_above(self) -> float:
+        """The share of data with a k-hat above 0.7."""
+        return (self.pareto_k > UNTRUSTED_K).double().mean().item()
 
     def quantities(self) -> list[Quantity]:
         """Means over the data."""
@@ -205,7 +225,10 @@ class Estimates(NamedTuple):
         ]
 
     def _mean(self, name: str) -> Mean:
-        return mean(getattr(self, name), getattr(self, f"{name}_error"))
+        error = getattr(self, f"{name}_error")
+        if name in OF_LOG_LIKELIHOOD and self.share_above > TOLERATED_SHARE:
+            error = torch.full_like(error, math.nan)
+        return mean(getattr(self, name), error)
 
 
 class _Given(nn.Module):

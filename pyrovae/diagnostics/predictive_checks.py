@@ -208,8 +208,10 @@ class Check(NamedTuple):
             return f"{self.label}: some replicates are not finite"
         if self.share_above() == self.share_below() == 1:
             return f"{self.label}: all replicates have as much of it as the data, which says nothing"
+        count = len(self.replicated)
         for share, more in ((self.share_above(), "more"), (self.share_below(), "less")):
-            if share < extreme:
+            # The data are one more draw, if the model is right: (r + 1) / (S + 1) has a false-alarm rate.
+            if (share * count + 1) / (count + 1) < extreme:
                 return f"{self.label}: the data have {more} of it than almost all data that the model draws"
         return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import numpy
@@ -16,7 +16,7 @@ from pyrovae.density import Density
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Subject
 from pyrovae.diagnostics._points import Points, blocks
 from pyrovae.programs import Program
-from pyrovae.quantities import Mean, Quantity, mean
+from pyrovae.quantities import Mean, Quantity, jackknife, mean
 from pyrovae.randomness import DatumNoise, Streams
 
 CONVERGED = 1.1
@@ -152,12 +152,12 @@ class Refined(NamedTuple):
     def of(cls, before: Summary, after: Summary, acceptance: Tensor) -> Refined:
         guide, chains = _Moments.of(before.codes), _Moments.of(after.codes)
         return cls(
-            *_jackknife(_average, before.log_joint.mean(0)),
-            *_jackknife(_average, after.log_joint.mean(0)),
-            *_jackknife(_squared_shift, *guide, *chains),
-            *_jackknife(_stretch, *guide, *chains),
-            *_jackknife(_average, chains.first),
-            *_jackknife(_scale, *chains),
+            *jackknife(_average, before.log_joint.mean(0)),
+            *jackknife(_average, after.log_joint.mean(0)),
+            *jackknife(_squared_shift, *guide, *chains),
+            *jackknife(_stretch, *guide, *chains),
+            *jackknife(_average, chains.first),
+            *jackknife(_scale, *chains),
             _split_rhat(after.codes),
             acceptance,
         )
@@ -237,18 +237,6 @@ def _squared_shift(guide: Tensor, guide_second: Tensor, chains: Tensor, chains_s
 
 def _stretch(guide: Tensor, guide_second: Tensor, chains: Tensor, chains_second: Tensor) -> Tensor:
     return (_scale(chains, chains_second) / _scale(guide, guide_second)).mean(-1)
-
-
-def _jackknife(statistic: Callable[..., Tensor], *chains: Tensor) -> tuple[Tensor, Tensor]:
-    """A statistic of chains and its standard error, from the statistics without one of them each.
-
-    A bias in proportion to 1 / chains, as a mean's variance leaves in its square, is taken away.
-    """
-    count = len(chains[0])
-    others = [[chain for chain in range(count) if chain != left_out] for left_out in range(count)]
-    without = torch.stack([statistic(*(values[kept] for values in chains)) for kept in others])
-    unbiased = count * statistic(*chains) - (count - 1) * without.mean(0)
-    return unbiased, (without.var(0, correction=0) * (count - 1)).sqrt()
 
 
 def _root(square: Mean) -> Mean:

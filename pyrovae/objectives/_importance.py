@@ -12,6 +12,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import sites
+from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Objective, Terms
 from pyrovae.programs import Program
 
@@ -41,6 +42,7 @@ class ImportanceBound(Objective):
     def forward(self, x: Tensor, ramp: Tensor | float = 1.0) -> Terms:
         ((model, guide),) = self.elbo._get_traces(self.program.model, self.program.guide, (x,), {})
         if self.doubly:
+            _refuse_several(guide)
             _forget_score(guide)
         observed, kl = (
             _by_particle(term, len(x)) for term in (sites.observed(model), sites.kl(model, guide))
@@ -81,6 +83,13 @@ class ImportanceBound(Objective):
 def _by_particle(term: Tensor, n: int) -> Tensor:
     """(particles, n), where Pyro leaves out the dimension of a single particle."""
     return term.reshape(-1, n)
+
+
+def _refuse_several(guide: Trace) -> None:
+    """Of sites that depend on each other, a gradient would be weighed once for each that it passes."""
+    if len(names := guide.stochastic_nodes) > 1:
+        reason = f"'doubly-reparameterised' takes codes of one site, not of several ({', '.join(names)})"
+        raise ConfigError([Problem("objective.gradient", f"{reason}; 'total' fits")])
 
 
 def _forget_score(guide: Trace) -> None:

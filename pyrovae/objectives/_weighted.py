@@ -112,6 +112,10 @@ class WeightedELBO(Objective):
         capacity: float | None = None,
     ) -> None:
         super().__init__(program)
+        if weight.cycle is not None and not weight.warm_up:
+            raise ConfigError(
+                [Problem("objective.cycle", "without objective.warm_up there is none to repeat")]
+            )
         if weight.cycle is not None and weight.cycle < weight.warm_up:
             message = f"{weight.cycle} is shorter than objective.warm_up, {weight.warm_up}"
             raise ConfigError([Problem("objective.cycle", message)])

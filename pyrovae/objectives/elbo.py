@@ -55,7 +55,7 @@ class Elbo(WeightedELBO):
             parameters at a fixed z: without bias, and without variance where q(z|x) is the posterior.
 
     Raises:
-        ConfigError: a cycle shorter than its warm-up; free bits beside a capacity.
+        ConfigError: a cycle without a warm-up or shorter than it; free bits beside a capacity.
 
     Source: Kingma and Welling, *Auto-Encoding Variational Bayes*, 2014, equation 3. beta: Higgins et al.,
     *beta-VAE*, 2017. Warm-up: Bowman et al., *Generating Sentences from a Continuous Space*, 2016; cycles:

@@ -8,6 +8,7 @@ from typing import Any
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.traceenum_elbo import _compute_dice_elbo, _compute_model_factors
 from pyro.infer.util import Dice
+from pyro.ops import packed
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class EnumElbo(WeightedELBO):
         unit: what ``warm_up`` and ``cycle`` are counted in.
 
     Raises:
-        ConfigError: a cycle shorter than its warm-up.
+        ConfigError: a cycle without a warm-up or shorter than it.
 
     Source: Pyro's documentation of ``TraceEnum_ELBO``.
 
@@ -59,8 +60,6 @@ class EnumElbo(WeightedELBO):
 
 
 class _TraceEnumELBO(Traced, TraceEnum_ELBO):
-    analytic = True
-
     def traces(self, model: Any, guide: Any, x: Tensor) -> Iterator[tuple[Trace, Trace]]:
         return super().traces(model, config_enumerate(guide), x)
 
@@ -68,8 +67,25 @@ class _TraceEnumELBO(Traced, TraceEnum_ELBO):
         return -_compute_dice_elbo(model, guide)
 
     def reconstruction(self, model: Trace, guide: Trace) -> Tensor:
-        ordering = _compute_model_factors(model, guide)[2]
-        costs = {
-            ordering[name]: [model.nodes[name]["packed"]["log_prob"]] for name in model.observation_nodes
-        }
-        return Dice(guide, ordering).compute_expectation(costs)
+        return _expectation(
+            model, guide, [(name, _unscaled(model, name)) for name in model.observation_nodes]
+        )
+
+    def kl(self, model: Trace, guide: Trace) -> Tensor:
+        of_guide = [(name, _unscaled(guide, name)) for name in guide.stochastic_nodes]
+        of_model = [(name, packed.neg(_unscaled(model, name))) for name in model.stochastic_nodes]
+        return _expectation(model, guide, of_guide + of_model)
+
+
+def _unscaled(trace: Trace, name: str) -> Tensor:
+    of_site: Any = trace.nodes[name]["packed"]
+    return packed.scale_and_mask(of_site["unscaled_log_prob"], mask=of_site["mask"])
+
+
+def _expectation(model: Trace, guide: Trace, terms: list[tuple[str, Tensor]]) -> Tensor:
+    """The expectation under the guide of terms of sites, summed over data."""
+    ordering = _compute_model_factors(model, guide)[2]
+    costs: dict[Any, list[Tensor]] = {}
+    for name, term in terms:
+        costs.setdefault(ordering[name], []).append(term)
+    return Dice(guide, ordering).compute_expectation(costs)

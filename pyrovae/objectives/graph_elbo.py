@@ -29,7 +29,7 @@ class GraphElbo(WeightedELBO):
         unit: what ``warm_up`` and ``cycle`` are counted in.
 
     Raises:
-        ConfigError: a cycle shorter than its warm-up.
+        ConfigError: a cycle without a warm-up or shorter than it.
 
     Source: Schulman, Heess, Weber and Abbeel, *Gradient Estimation Using Stochastic Computation Graphs*,
     2015; Mnih and Gregor, *Neural Variational Inference and Learning in Belief Networks*, 2014, section 2.

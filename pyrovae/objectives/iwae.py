@@ -32,6 +32,9 @@ class Iwae(ImportanceBound):
         gradient: ``doubly-reparameterised`` for the encoder's gradient without the score of q(z|x): the same
             in expectation, with a signal that does not fade as K grows.
 
+    Raises:
+        ConfigError: when called, ``doubly-reparameterised`` for codes of several sites.
+
     Source: Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders*, 2016, equation 8. Gradients:
     Tucker, Lawson, Gu and Maddison, *Doubly Reparameterized Gradient Estimators*, 2019; without gradients
     through draws: Mnih and Rezende, *Variational Inference for Monte Carlo Objectives*, 2016.

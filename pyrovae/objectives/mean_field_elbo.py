@@ -9,6 +9,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyrovae import sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import (
@@ -42,7 +43,8 @@ class MeanFieldElbo(WeightedELBO):
         capacity: C in nats; :math:`\beta |\text{KL} - C|` replaces the weighted KL, the warm-up is that of C.
 
     Raises:
-        ConfigError: a cycle shorter than its warm-up; free bits beside a capacity.
+        ConfigError: a cycle without a warm-up or shorter than it; free bits beside a capacity; when called,
+            codes without gradients through their draws, or drawn in another order than the model's.
 
     Source: Kingma and Welling, *Auto-Encoding Variational Bayes*, 2014, equation 7; of the options, as for
     ``elbo``.
@@ -87,6 +89,15 @@ class _TraceMeanFieldELBO(Traced, TraceMeanField_ELBO):
                     Problem(
                         "objective.name",
                         f"'mean-field-elbo' needs gradients through draws: {names} have none",
+                    )
+                ]
+            )
+        if names := ", ".join(sites.out_of_order(model, guide)):
+            reason = "'mean-field-elbo' needs a guide that draws codes in the order of the model: it draws"
+            raise ConfigError(
+                [
+                    Problem(
+                        "objective.name", f"{reason} {names} before others that come first there; 'elbo' fits"
                     )
                 ]
             )
