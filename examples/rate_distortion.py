@@ -1,7 +1,7 @@
 """Train one VAE per weight of the KL, and draw what each pays for how good its reconstructions are.
 
 python examples/rate_distortion.py                                 # digits, about a minute
-python examples/rate_distortion.py --betas 0.5,1,2 --data mnist --epochs 20
+python examples/rate_distortion.py --sweep-beta 0.5,1,2 --data mnist --epochs 20
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from pyrovae import plots
-from pyrovae.config import resolve
+from pyrovae.config import parse_assignment, resolve
 from pyrovae.run import Run
 
 
 def main(
-    betas: Annotated[str, typer.Option(help="Weights of the KL.")] = "0.1,0.25,0.5,1,2,4",
+    sweep_beta: Annotated[str, typer.Option(help="Weights of the KL.")] = "0.1,0.25,0.5,1,2,4",
     data: Annotated[str, typer.Option(help="Source of the data, as of 'pyrovae train'.")] = "digits",
     data_dir: Annotated[str | None, typer.Option(help="Folder of downloaded data sets.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 60,
@@ -26,20 +26,19 @@ def main(
     common = {"seed": seed, "train": {"epochs": epochs}}
     source = {"data": {"source": data} | ({"dir": data_dir} if data_dir else {})}
     models = {}
-    for beta in map(float, betas.split(",")):
-        run = Run.start(resolve(common, source, {"objective": {"name": "elbo", "beta": beta}}))
+    choices = {beta: parse_assignment(f"objective.beta={beta}") for beta in sweep_beta.split(",")}
+    configs = {beta: resolve(common, source, choice) for beta, choice in choices.items()}
+    for beta, config in configs.items():
+        run = Run.start(config)
         for _ in run.train():
             pass
-        run.use("last")  # the best epoch is that of the best ELBO, which only beta = 1 is trained for
         rows, is_likelihood = run.evaluation_rows("test")
         found = run.evaluate(rows.batches(100), particles=100, is_likelihood=is_likelihood)
         terms = {row.key: row.mean for row in found.quantities}
         rate, distortion = terms["kl"], terms["reconstruction"]
-        models[f"{beta:g}"] = plots.Traded(
-            rate.value, rate.data_error, -distortion.value, distortion.data_error
-        )
+        models[beta] = plots.Traded(rate.value, rate.data_error, -distortion.value, distortion.data_error)
         print(
-            f"beta {beta:<5g} rate {rate.value:6.2f} +- {rate.data_error:.2f}  distortion "
+            f"beta {beta:<5} rate {rate.value:6.2f} +- {rate.data_error:.3f}  distortion "
             f"{-distortion.value:7.2f} +- {distortion.data_error:.2f}  "
             f"-ELBO {-terms['elbo'].value:7.2f} +- {terms['elbo'].data_error:.2f}  nats per datum"
         )

@@ -222,10 +222,12 @@ def evaluate(
     from pyrovae.report import reporting, stepping
     from pyrovae.run import Run
 
+    if per_datum and not as_json:
+        raise ConfigError([Problem("--per-datum", "is a part of what --json prints: give both")])
     chosen = _diagnostics(diagnostics or [], assignments or [])
     run = Run.load(path, checkpoint.value, trust=trust)
     rows, is_likelihood = run.evaluation_rows(split and split.value, data)
-    with reporting(_console(), total=-(-len(rows) // batch_size)) as report:
+    with reporting(_console(), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
         findings = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
@@ -233,6 +235,7 @@ def evaluate(
         for name, options in chosen.items():
             report.say(name)
             others[name] = run.diagnose(name, rows, options=options, seed=seed, batch_size=batch_size)
+            report.step()
     facts: dict[str, Any] = {
         "run": str(path),
         "checkpoint": checkpoint.value,

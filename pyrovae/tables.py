@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.component import find, names, support_of
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from pyrovae.evaluate import Evaluation
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 WIDTH = 120
 """Of a table in a pipe, which has no width."""
 
+WIDE = 110
+"""Of a terminal in which headings need no second line."""
+
 
 def print_findings(findings: Findings) -> None:
     """A table of quantities, and the notes below it."""
@@ -28,8 +32,13 @@ def print_findings(findings: Findings) -> None:
         print(f"{findings.title}: not available: {findings.unavailable}\n")
         return
     in_bits = any(row.bits_per_dimension is not None for row in findings.quantities)
-    columns = ["value", "unit", "Monte-Carlo error", "error over data", *(["bits/dim"] if in_bits else [])]
-    table = _table(findings.title, *columns)
+    between = _between()
+    errors_of = [f"Monte-Carlo{between}error", f"error over{between}data"]
+    columns = ["value", "unit", *errors_of, *(["bits/dim"] if in_bits else [])]
+    is_heading = len(findings.title) <= max((len(row.label) for row in findings.quantities), default=0)
+    if not is_heading:
+        print(f"\n  {findings.title}:")
+    table = _table(findings.title if is_heading else "", *columns)
     for row in findings.quantities:
         errors = (row.mean.monte_carlo_error, row.mean.data_error)
         bits = "-" if row.bits_per_dimension is None else f"{row.bits_per_dimension:.4f}"
@@ -71,12 +80,19 @@ def print_history(run: Run, path: Path) -> None:
     """The table at the end of a training, and where the run is."""
     from pyrovae.train import best_epoch
 
-    part = "validation" if "validation_elbo" in run.history[-1] else "train"
+    history: list[dict[str, Any]] = [dict(line) for line in run.history]
+    part = "validation" if "validation_elbo" in history[-1] else "train"
     terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
-    headings = [f"{split} {run.terms[term]}" for split, _, term in (name.partition("_") for name in terms)]
-    table = _table("nats per datum", "epoch", *headings)
-    for name, epoch in {"last": run.history[-1]["epoch"], "best": best_epoch(run.history)}.items():
-        metrics = dict(run.history[epoch - 1])
+    between = _between()
+    parts = [name.partition("_") for name in terms]
+    headings = [f"{split}{between}{run.terms[term]}" for split, _, term in parts]
+    best_of = f"{part}_loss"
+    if any(abs(line[best_of] + line[f"{part}_elbo"]) > 0.005 for line in history):  # the best has the lowest
+        terms.append(best_of)
+        headings.append(f"{part}{between}loss")
+    table = _table(f"nats per{between}datum", "epoch", *headings)
+    for name, epoch in {"last": len(history), "best": best_epoch(run.history)}.items():
+        metrics = history[epoch - 1]
         table.add_row(
             name, str(epoch), *(f"{metrics[term]:.2f}" if term in metrics else "-" for term in terms)
         )
@@ -168,14 +184,26 @@ def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE)
+    is_narrow = _console().width < WIDE
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0) if is_narrow else (0, 1))
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or column == "unit" else "right")
+        is_text = i == 0 or column == "unit"
+        # A word that is too long is broken: rich would cut it.
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     return table
 
 
+def _between() -> str:
+    """What parts the words of a long heading: a line where the width is for labels and numbers."""
+    return " " if _console().width >= WIDE else "\n"
+
+
 def _print(table: Table) -> None:
-    """Never cut: a pipe has no width."""
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output: as wide as the terminal; a pipe has no width."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, highlight=False).print(table)
+    return Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, highlight=False)

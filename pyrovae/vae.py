@@ -44,7 +44,7 @@ class VAE(TransformerMixin, BaseEstimator):
         likelihood: p(x|z).
         posterior: q(z|x).
         network: encoder and decoder.
-        objective: the evidence lower bound that is maximised.
+        objective: the bound of log p(x) that is maximised, or what is made of one; a name or a table only.
         epochs: passes over the training data.
         batch_size: data in a step.
         lr: learning rate.

@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from pyrovae import plots
+from pyrovae import plots, tables
 from pyrovae.cli import main
 from pyrovae.folder import Folder
 from pyrovae.report import Report
@@ -256,6 +257,18 @@ def test_training_prints_a_table_and_last_the_path_of_the_run(trained: End, run:
 VALIDATION = ("validation_elbo", "validation_reconstruction", "validation_kl")
 
 
+def test_a_loss_that_is_not_minus_the_elbo_stands_in_the_table_which_says_why_an_epoch_is_the_best(
+    work: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    end = succeed("train", *SMALL, "--epochs", "2", "--set", "objective.beta=0", "--run", path)
+    assert "validation loss" in end.out
+    history = metrics(path)
+    best = min(history, key=lambda line: line["validation_loss"])
+    (row,) = [line.split() for line in end.out.splitlines() if line.split()[:1] == ["best"]]
+    assert (row[1], row[-1]) == (str(int(best["epoch"])), f"{best['validation_loss']:.2f}")
+
+
 def test_training_tells_its_progress_on_standard_error_in_plain_lines(trained: End, run: Path) -> None:
     assert "epoch" not in trained.out.replace("nats per datum   epoch", "")
     assert "\x1b" not in trained.err + trained.out
@@ -358,6 +371,26 @@ def test_evaluate_prints_the_quantities_with_errors_and_bits(run: Path) -> None:
     for column in ("nats", "Monte-Carlo error", "error over data", "bits/dim"):
         assert column in out
     assert "360 test rows of digits, 20 draws of z each" in out
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_no_word_of_a_table_is_cut_in_a_narrow_terminal(
+    width: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_console", lambda: Console(width=width, markup=False, highlight=False))
+    setting = ("--set", "objective.beta=2")  # for the widest table of a training
+    trained = succeed("train", *SMALL, "--epochs", "1", *setting, "--run", tmp_path / "run").out
+    out = succeed("evaluate", run, "--particles", "30", "--with", "predictive-checks").out
+    assert "\u2026" not in trained + out
+    table = [line for line in (trained + out).splitlines() if line[:1] == " " and line[-1:] != ":"]
+    assert max(map(len, table)) <= width
+    if width == 80:  # nor broken
+        for word in ("reconstruction", "validation", "importance-sampled", "Monte-Carlo", "replicated"):
+            assert word in {part.strip() for line in table for part in line.split()}
+
+
+def test_estimates_of_every_datum_are_refused_where_they_would_not_be_printed(run: Path) -> None:
+    assert "--json" in one_sentence(fail(2, "evaluate", run, "--per-datum"))
 
 
 def test_evaluate_as_json_has_units_errors_and_bits(run: Path) -> None:

@@ -32,10 +32,10 @@ def test_compare_priors_prints_a_row_for_each_prior_and_saves_a_figure(tmp_path:
 
 
 def test_rate_distortion_prints_a_row_for_each_beta_and_saves_a_figure(tmp_path: Path) -> None:
-    arguments = ("--epochs", "3", "--betas", "0.1,4", "--out", "curve.png")
+    arguments = ("--epochs", "3", "--sweep-beta", "0.1,4", "--out", "curve.png")
     *rows, path = run("rate_distortion.py", tmp_path, *arguments).splitlines()
     assert [row.split()[:2] for row in rows] == [["beta", "0.1"], ["beta", "4"]]
-    number = r" *([+-]?\d+\.\d\d) \+- \d+\.\d\d"
+    number = r" *([+-]?\d+\.\d\d) \+- \d+\.\d+"
     numbers = [re.search(rf"rate{number}  distortion{number}  -ELBO{number}  nats", row) for row in rows]
     rates, distortions, bounds = zip(*(map(float, found.groups()) for found in numbers if found), strict=True)
     assert rates[0] > rates[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -484,3 +485,10 @@ def test_the_graph_elbo_has_less_variance(make: Build, parts: dict[str, Any], sh
         affine(program.network.decoder).weight.mul_(share)
     coarse, fine = (repeated(program, name, x, 60, beta=5.0).var(0).sum() for name in ("elbo", "graph-elbo"))
     assert fine < (0.9 if share else 0.75) * coarse
+
+
+def test_codes_that_are_too_many_to_be_summed_are_refused_before_the_run_has_a_folder(tmp_path: Path) -> None:
+    codes = dict.fromkeys(("prior", "posterior"), "bernoulli")
+    with pytest.raises(ConfigError, match=r"objective.name: 'enum-elbo' decodes .* there are 2\^30 of them"):
+        Run.start(resolve(codes, {"objective": "enum-elbo", "latent_dim": 30}), path=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

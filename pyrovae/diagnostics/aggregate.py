@@ -81,7 +81,8 @@ class Aggregate(Diagnostic):
         self,
         *,
         rows: Annotated[
-            int | None, Field(ge=2, description="how many rows to take at random; else all")
+            Annotated[int, Field(ge=2)] | None,
+            Field(description="how many rows to take at random; else all"),
         ] = None,
         draws: Annotated[int, Field(ge=2, description="draws of z for each datum")] = 4,
         by_coordinate: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.traceenum_elbo import _compute_dice_elbo, _compute_model_factors
 from pyro.infer.util import Dice
@@ -12,9 +13,13 @@ from pyro.ops import packed
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, Weight, WeightedELBO
 from pyrovae.programs import Program
+
+MOST_CODES = 4096
+"""How many codes are decoded for each datum at the most: beyond, a step takes gigabytes."""
 
 
 class EnumElbo(WeightedELBO):
@@ -23,7 +28,7 @@ class EnumElbo(WeightedELBO):
     .. math:: \text{ELBO}(x) = \sum_z q(z|x) \bigl[\log p(x|z) + \log p(z) - \log q(z|x)\bigr]
 
     Its gradient has no noise from draws. d variables of K values each are :math:`K^d` codes for every datum,
-    all of which are decoded in every step.
+    all of which are decoded in every step; more than 4,096 are refused.
 
     Args:
         program: model and guide.
@@ -33,7 +38,7 @@ class EnumElbo(WeightedELBO):
         unit: what ``warm_up`` and ``cycle`` are counted in.
 
     Raises:
-        ConfigError: a cycle without a warm-up or shorter than it.
+        ConfigError: a cycle without a warm-up or shorter than it; too many codes.
 
     Source: Pyro's documentation of ``TraceEnum_ELBO``.
 
@@ -57,6 +62,21 @@ class EnumElbo(WeightedELBO):
     ) -> None:
         weight = Weight(beta, warm_up, cycle, unit)
         super().__init__(program, _TraceEnumELBO, weight)
+        _refuse_too_many_codes(program)
+
+
+def _refuse_too_many_codes(program: Program) -> None:
+    posterior: Any = getattr(program, "posterior", None)
+    if posterior is None:
+        return  # how many codes a program of the user's own has, it must know itself
+    codes = posterior(torch.zeros(posterior.features)).base_dist
+    values, variables = len(codes.enumerate_support(expand=False)), codes.batch_shape.numel()
+    if values**variables > MOST_CODES:
+        message = (
+            f"'enum-elbo' decodes every code for every datum, and there are {values}^{variables} of them; at "
+            f"most {MOST_CODES:,} are: have fewer latent variables or categories, or an objective that draws"
+        )
+        raise ConfigError([Problem("objective.name", message)])
 
 
 class _TraceEnumELBO(Traced, TraceEnum_ELBO):
