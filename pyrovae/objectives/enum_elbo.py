@@ -67,8 +67,8 @@ class EnumElbo(WeightedELBO):
 
 def _refuse_too_many_codes(program: Program) -> None:
     posterior: Any = getattr(program, "posterior", None)
-    if posterior is None:
-        return  # how many codes a program of the user's own has, it must know itself
+    if posterior is None or not posterior.one_site_per_variable:
+        return  # a program of the user's own; or a pair that is refused for other reasons
     codes = posterior(torch.zeros(posterior.features)).base_dist
     values, variables = len(codes.enumerate_support(expand=False)), codes.batch_shape.numel()
     if values**variables > MOST_CODES:
