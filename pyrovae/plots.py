@@ -244,7 +244,7 @@ def _should_be_uniform(axis: Axes, values: Array, levels: int) -> None:
     axis.axhline(1, color="black", linewidth=0.5)
     axis.set_ylim(bottom=0)
     axis.set_ylabel("count / expected")
-    axis.legend(loc="lower center")
+    axis.legend()
 
 
 def _lines_of_equal_elbo(axis: Axes, sums: Sequence[float]) -> None:
