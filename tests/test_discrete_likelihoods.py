@@ -17,6 +17,7 @@ from torch.distributions import constraints
 
 from pyrovae import generate, supports
 from pyrovae.config import resolve
+from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.discretized_logistic import DiscretizedLogistic as Rounded
 from pyrovae.distributions.multinomial import Multinomial as Shared
 from pyrovae.evaluate import evaluate
@@ -83,6 +84,17 @@ def logistic_mass(x: float, loc: float, scale: float, levels: int) -> float:
     if x < loc:
         return float(stats.logistic.cdf(high, loc, scale) - stats.logistic.cdf(low, loc, scale))
     return float(stats.logistic.sf(low, loc, scale) - stats.logistic.sf(high, loc, scale))
+
+
+@pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
+def test_bernoulli_logits_of_any_size_are_scored_as_by_torch_in_double_precision(x: float) -> None:
+    logits = torch.tensor([0.0, 1e-3, 0.5, 3.0, 14.0, 17.0, 30.0, 1e4, 3e38])
+    logits = torch.cat([logits, -logits]).requires_grad_()
+    scores = Bernoulli(logits, validate_args=False).log_prob(torch.full_like(logits, x))
+    (gradients,) = torch.autograd.grad(scores.sum(), logits)
+    exact = dist.Bernoulli(logits=logits.double(), validate_args=False).log_prob(doubles(x).expand(18))
+    torch.testing.assert_close(scores.double(), exact, rtol=3e-7, atol=1.3e-7)
+    torch.testing.assert_close(gradients.double(), x - logits.double().sigmoid(), rtol=0, atol=1.3e-7)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 256])

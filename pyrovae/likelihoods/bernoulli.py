@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.bernoulli import Bernoulli as BernoulliDistribution
 from pyrovae.likelihoods import Likelihood
 
 
@@ -30,7 +31,7 @@ class Bernoulli(Likelihood):
     support = constraints.boolean
     tolerated = constraints.unit_interval
 
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
+    def forward(self, features: Tensor) -> TorchDistribution:
         logits = features.squeeze(-1 - len(self.event_shape))
         # Values are checked against the support once, before training; here grey ones must pass.
-        return dist.Bernoulli(logits=logits, validate_args=False).to_event(len(self.event_shape))
+        return BernoulliDistribution(logits, validate_args=False).to_event(len(self.event_shape))
