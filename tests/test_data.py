@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,10 @@ def _npy(root: Path) -> dict[str, Any]:
     return {"source": str(root / "rows.npy"), "divisor": 255.0}
 
 
+def _npy_on_disk(root: Path) -> dict[str, Any]:
+    return _npy(root)
+
+
 def _npz(root: Path) -> dict[str, Any]:
     np.savez(root / "rows.npz", x=_numbered(90, (7,)), y=np.arange(90) % LABELS)
     return {"source": str(root / "rows.npz"), "divisor": 255.0}
@@ -106,6 +111,7 @@ SOURCES: dict[str, Callable[[Path], dict[str, Any]]] = {
         _mnist,
         _fashion_mnist,
         _npy,
+        _npy_on_disk,
         _npz,
         _npz_with_splits,
         _folder,
@@ -114,17 +120,20 @@ SOURCES: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 OWN_TEST = {"digits", "mnist", "fashion_mnist", "npz_with_splits", "folder_with_splits"}
 OWN_VALIDATION = {"npz_with_splits"}
+UNLABELLED = {"npy", "npy_on_disk"}
 
 
 @pytest.fixture(params=SOURCES)
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """A source's name here, and a call that loads it with options."""
+    if request.param == "npy_on_disk":
+        monkeypatch.setattr("pyrovae.data._arrays._IN_MEMORY", 0)
     options = SOURCES[request.param](tmp_path)
     return request.param, lambda **others: load(**{**options, **others})
 
 
 def _keys(*splits: Split) -> list[bytes]:
-    return [row.numpy().tobytes() for split in splits for row in split.raw]
+    return [row.numpy().tobytes() for split in splits for row in split.raw[:]]
 
 
 def _same(a: Dataset, b: Dataset) -> bool:
@@ -204,7 +213,7 @@ def test_a_limit_above_all_rows_changes_nothing(source: Source) -> None:
 @pytest.mark.parametrize("unwanted", [1, "1"], ids=["number", "string"])
 def test_excluded_labels_are_gone_from_every_split(source: Source, unwanted: int | str) -> None:
     key, read = source
-    if key == "npy":
+    if key in UNLABELLED:
         with pytest.raises(DataError, match=r"rows of rows.npy \(train\) have no labels"):
             read(exclude_labels=[unwanted])
         return
@@ -217,7 +226,7 @@ def test_excluded_labels_are_gone_from_every_split(source: Source, unwanted: int
 
 def test_labels_go_with_their_rows(source: Source) -> None:
     key, read = source
-    if key == "npy":
+    if key in UNLABELLED:
         assert read().train.labels is None
         return
     whole, cut = read(validation=0.0, test=0.0), read(validation=0.3, test=0.3, limit=70)
@@ -397,7 +406,7 @@ def test_dequantised_validation_and_test_rows_are_drawn_once(source: Source) -> 
         rows = split.rows(slice(None))
         assert torch.equal(rows, split.rows(slice(None)))
         assert torch.equal(rows, other.splits[name].rows(slice(None)))
-        stored = read().splits[name].raw
+        stored = read().splits[name].raw[:]
         assert torch.equal((rows.double() * (one.train.divisor + 1)).floor(), stored.double())
         assert np.array_equal(split.labels, read().splits[name].labels)
     drawn = one.train.drawn()
@@ -758,6 +767,30 @@ def test_folders_called_train_are_classes_beside_others(tmp_path: Path) -> None:
     assert load(str(tmp_path), validation=0, test=0).train.labels.tolist() == ["bus", "test", "train"]
 
 
+def _write_run(folder: Path) -> None:
+    (folder / "figures").mkdir(parents=True)
+    for name in ("config.toml", "metrics.jsonl"):
+        (folder / name).touch()
+    Image.new("L", (9, 9)).save(folder / "figures" / "samples.png")
+
+
+@pytest.mark.parametrize("place", ["vae", "runs/vae", "train/vae"])
+def test_figures_of_runs_are_no_data(place: str, tmp_path: Path) -> None:
+    for name, count in (("train", 3), ("test", 2)):
+        _write_images(tmp_path / name, _numbered(count, (2, 2)))
+    _write_run(tmp_path / place)
+    data = load(str(tmp_path), validation=0, test=0)
+    assert (len(data.train), len(data.test)) == (3, 2)
+    assert set(data.train.labels) == {"0", "1", "2"}
+
+
+def test_a_folder_that_is_no_run_is_data_whatever_else_lies_in_it(tmp_path: Path) -> None:
+    _write_images(tmp_path, _numbered(3, (2, 2)))
+    for folder in tmp_path.iterdir():
+        (folder / "config.toml").touch()
+    assert len(load(str(tmp_path), validation=0, test=0).train) == 3
+
+
 # What is said when data are of no use
 
 
@@ -968,16 +1001,29 @@ def test_data_are_downloaded_where_they_are_missing(tmp_path: Path, monkeypatch:
     assert len(load("mnist").test) == 12
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("train-images-idx3-ubyte", lambda content: content[:1000]),
+        ("train-images-idx3-ubyte", lambda content: content[:3]),
+        ("train-images-idx3-ubyte", lambda content: content + b"more"),
+        ("t10k-images-idx3-ubyte", lambda content: content[:2] + bytes([9]) + content[3:]),
+        ("t10k-labels-idx1-ubyte", lambda content: content[:7] + bytes([11]) + content[8:-1]),
+    ],
+    ids=["cut off", "no header", "too long", "other kind", "other length"],
+)
+def test_damaged_files_are_named(file: str, damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     options = _mnist(tmp_path)
-    images = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:1000])
+    path = tmp_path / "MNIST" / "raw" / file
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"files of MNIST in .*raw are damaged; remove them"):
         load(**options)
 
 
 @pytest.mark.parametrize("error", [ImportError("none"), RuntimeError("no nms"), OSError("no symbol")])
-def test_a_torchvision_that_cannot_be_imported(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torchvision_that_cannot_be_imported(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = builtins.__import__
 
     def fail(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -986,12 +1032,53 @@ def test_a_torchvision_that_cannot_be_imported(error: Exception, monkeypatch: py
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", fail)
-    with pytest.raises(DataError, match=rf"MNIST is read by torchvision, .* imported \({error}\)"):
-        load("mnist")
+    with pytest.raises(DataError, match=rf"MNIST is downloaded by torchvision, .* imported \({error}\)"):
+        load("mnist", data_dir=tmp_path)
     assert len(load("digits").train)
+    assert len(load(**_mnist(tmp_path)).train)
 
 
-def test_no_library_is_imported_before_a_source_needs_it() -> None:
-    code = "import pyrovae.data, sys; print(*{'torchvision', 'sklearn', 'PIL'} & set(sys.modules))"
+def test_data_that_are_there_are_read_without_the_libraries_they_came_with(tmp_path: Path) -> None:
+    _idx_files(tmp_path, "MNIST")
+    code = (
+        "import sys; from pathlib import Path; from pyrovae.data import load; load('digits')\n"
+        f"load('mnist', data_dir=Path({str(tmp_path)!r}))\n"
+        "print(*{'torchvision', 'sklearn', 'PIL'} & set(sys.modules))"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == ""
+
+
+def test_named_sources_are_what_the_libraries_read(tmp_path: Path) -> None:
+    from torchvision.datasets import MNIST
+
+    _idx_files(tmp_path, "MNIST")
+    data = load("mnist", data_dir=tmp_path, validation=0)
+    for split, part in ((data.train, True), (data.test, False)):
+        read = MNIST(tmp_path, train=part)
+        assert torch.equal(split.raw, read.data.unsqueeze(1))
+        assert split.labels.tolist() == read.targets.tolist()
+        assert split.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("how", ["its file", "its function"])
+def test_the_digits_are_those_of_scikit_learn(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+
+    if how == "its function":
+        monkeypatch.setattr("pyrovae.data.digits.find_spec", lambda name: None)
+    else:
+        monkeypatch.setattr("sklearn.datasets.load_digits", lambda: pytest.fail("the file was not found"))
+    parts, digits = importlib.import_module("pyrovae.data.digits").read(None), load_digits()
+    seen = {
+        part.raw[i].numpy().tobytes() + bytes([part.labels[i]])
+        for part in parts.present().values()
+        for i in range(len(part))
+    }
+    assert seen == {
+        image.astype(np.uint8).tobytes() + bytes([label])
+        for image, label in zip(digits.images, digits.target, strict=True)
+    }
+    assert (len(parts.train), len(parts.test)) == (1437, 360)
+    assert parts.train.labels.dtype == np.int64
+    assert load("digits").fingerprint() == "30901bca20960cab"  # as runs of old have stored it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Set
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pyrovae.data._cut import Parts
 from pyrovae.data._dataset import Labels, Split
+from pyrovae.data._disk import RowsOnDisk
 from pyrovae.errors import DataError
 
 # Each part of an .npz: the keys its rows may have, and the keys its labels may have.
@@ -28,12 +30,18 @@ _WANTED = (
     "'x' or 'train' (rows), and if you like 'test', 'validation', 'y' or 'y_train', 'y_test', 'y_validation'"
 )
 
+# Bytes of a file whose rows are in memory; those of a larger one stay on disk.
+_IN_MEMORY = 2**28
+# How many cells are looked at together.
+_CHUNK_CELLS = 2**20
+
 
 def read_npy(path: Path) -> Parts:
-    """The rows of a .npy file, which are memory-mapped: on disk for as long as none are cut off."""
+    """The rows of a .npy file: in memory, or on disk where the file is large."""
     with _reading(path.name):
-        # Copy on write, since torch takes no array that is read-only.
-        array = np.lib.format.open_memmap(path, mode="c")
+        # Copy on write, since torch takes no array that is read-only; a system may refuse to map a file that
+        # is larger than its memory so.
+        array = np.lib.format.open_memmap(path, mode="r" if path.stat().st_size > _IN_MEMORY else "c")
     return Parts(split_of(path.name, array))
 
 
@@ -92,6 +100,8 @@ def _check_keys(place: str, found: Set[str]) -> None:
 
 
 def _array(place: str, values: ArrayLike | Tensor) -> NDArray[Any]:
+    if isinstance(values, np.memmap):
+        return values
     if isinstance(values, Tensor):
         # NumPy has no bfloat16, and float32 is what is stored anyway.
         return (values.float() if values.is_floating_point() else values).numpy(force=True)
@@ -101,7 +111,7 @@ def _array(place: str, values: ArrayLike | Tensor) -> NDArray[Any]:
         raise DataError(f"{place}: these are not rows of one shape ({error}).") from error
 
 
-def _rows(place: str, array: NDArray[Any]) -> Tensor:
+def _rows(place: str, array: NDArray[Any]) -> Tensor | RowsOnDisk:
     if array.dtype.kind not in "buif":
         raise DataError(f"{place}: rows are made of real numbers, and these have dtype {array.dtype}.")
     if array.ndim < 2:
@@ -110,19 +120,17 @@ def _rows(place: str, array: NDArray[Any]) -> Tensor:
         )
     if not array.size:
         raise DataError(f"{place}: there is nothing in an array of shape {array.shape}.")
-    array = _stored(array)
-    if array.dtype != np.uint8:
+    if array.dtype.kind == "f":
         _check_finite(place, array)
-    return torch.from_numpy(array)
+    if isinstance(array, np.memmap) and array.nbytes > _IN_MEMORY:
+        return RowsOnDisk(np.asarray(array))
+    return torch.from_numpy(_stored(array))
 
 
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
     """The array as uint8 or float32, writeable and in C order, copied only where it has to be."""
-    with np.errstate(over="ignore"):
-        array = array.astype(
-            np.uint8 if array.dtype.kind == "b" or array.dtype == np.uint8 else np.float32, copy=False
-        )
-    return np.require(array, requirements=["C", "W"])
+    kind = np.uint8 if array.dtype.kind == "b" or array.dtype == np.uint8 else np.float32
+    return np.require(array.astype(kind, copy=False), requirements=["C", "W"])
 
 
 def _check_finite(place: str, array: NDArray[Any]) -> None:
@@ -135,10 +143,13 @@ def _check_finite(place: str, array: NDArray[Any]) -> None:
 
 
 def _not_finite(rows: NDArray[Any]) -> NDArray[np.intp]:
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32, copy=False)
     return np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
 
 
-def _chunks(array: NDArray[Any], size: int = 1024) -> Iterator[tuple[int, NDArray[Any]]]:
+def _chunks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    size = max(1, _CHUNK_CELLS // math.prod(array.shape[1:]))
     return ((start, array[start : start + size]) for start in range(0, len(array), size))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+# By these a run of pyrovae is known, in whose folder figures lie too.
+_RUN_FILES = ("config.toml", "metrics.jsonl")
 _SPLITS = {
     "train": "train",
     "validation": "validation",
@@ -33,7 +37,8 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool =
 
     The label of an image is the subfolder of ``folder`` it lies in; there are no labels as soon as one image
     lies in ``folder`` itself. Subfolders ``train`` and ``test``, ``validation`` (``val``, ``valid``) or both,
-    where there are no other subfolders, are splits, each with its own classes.
+    where there are no other subfolders with images, are splits, each with its own classes. Hidden files and
+    runs of pyrovae are left out.
 
     Args:
         size: Height and width that images are resized to; without it they must all have one size.
@@ -55,22 +60,32 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool =
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    names = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    places = [place for place in folder.iterdir() if place.is_dir() and not _is_left_out(place)]
+    names = {place.name for place in places if place.name in _SPLITS or any(_images_in(place))}
     splits = {_SPLITS[name]: folder / name for name in names if name in _SPLITS}
     return splits if "train" in splits and len(splits) == len(names) > 1 else {"train": folder}
 
 
 def _image_paths(folder: Path) -> list[Path]:
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
-    # Files that systems leave behind, such as ._face.png, are named like images and are none.
-    paths = [
-        path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    paths = sorted(_images_in(folder), key=lambda path: path.relative_to(folder).parts)
     if not paths:
         raise DataError(
             f"{folder} holds no images: wanted are files ending in {', '.join(sorted(_SUFFIXES))}."
         )
-    return sorted(paths, key=lambda path: path.relative_to(folder).parts)
+    return paths
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    """The images anywhere under a folder, but for hidden ones and the figures of runs."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_left_out(Path(place, name))]
+        # Files that systems leave behind, such as ._face.png, are named like images and are none.
+        paths = [Path(place, name) for name in files if not name.startswith(".")]
+        yield from (path for path in paths if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
+def _is_left_out(folder: Path) -> bool:
+    return folder.name.startswith(".") or all((folder / name).is_file() for name in _RUN_FILES)
 
 
 def _class_names(folder: Path, paths: list[Path]) -> Labels | None:

@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
+import torch
+from numpy.typing import NDArray
 
 from pyrovae.data._cut import Parts
 from pyrovae.data._dataset import Split
 from pyrovae.errors import DataError
 
+# The images and the labels of each part.
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
 
 def read_idx(name: str, data_dir: Path | None) -> Parts:
-    """The training and test rows of the torchvision data set called ``name``, under torchvision's root."""
-    kind = _torchvision_class(name)
+    """The training and test rows of the torchvision data set called ``name``, under torchvision's root.
+
+    torchvision, which takes longer to import than all files to read, is asked only to download them.
+    """
     root = Path(data_dir or platformdirs.user_cache_path("pyrovae")).expanduser()
     folder = root / name / "raw"
-    files = [Path(file).stem for file, _ in kind.resources]
+    files = [file for pair in _FILES.values() for file in pair]
     if not all((folder / file).is_file() for file in files):
-        _download(kind, root, folder, files)
+        _download(_torchvision_class(name), root, folder, files)
     try:
-        return Parts(train=_split(kind(root, train=True)), test=_split(kind(root, train=False)))
-    # torchvision checks what it reads with assertions too.
-    except (OSError, RuntimeError, ValueError, AssertionError, IndexError) as error:
+        return Parts(**{part: _split(*(folder / file for file in pair)) for part, pair in _FILES.items()})
+    except (OSError, ValueError, struct.error) as error:
         raise DataError(
             f"The files of {name} in {folder} are damaged; remove them and load again."
         ) from error
+
+
+def _split(images: Path, labels: Path) -> Split:
+    rows, classes = _idx(images, dimensions=3), _idx(labels, dimensions=1)
+    if len(rows) != len(classes):
+        raise ValueError(f"{len(rows)} images and {len(classes)} labels")
+    return Split(torch.from_numpy(rows).unsqueeze(1), classes.astype(np.int64), divisor=255.0)
+
+
+def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """An idx file of bytes, memory-mapped: its kind, its shape and then its values."""
+    header = struct.Struct(f">{1 + dimensions}I")
+    with path.open("rb") as file:
+        kind, *shape = header.unpack(file.read(header.size))
+    if kind != 0x800 + dimensions or path.stat().st_size != header.size + math.prod(shape):
+        raise ValueError(f"{path.name} is no idx file of {dimensions} dimensions, or not all of it")
+    # Copy on write, since torch takes no array that is read-only.
+    return np.memmap(path, np.uint8, mode="c", offset=header.size, shape=tuple(shape))
 
 
 def _torchvision_class(name: str) -> Any:
@@ -38,14 +68,10 @@ def _torchvision_class(name: str) -> Any:
     # Beside a torch it was not built for, torchvision raises anything but ImportError.
     except (ImportError, RuntimeError, OSError) as error:
         raise DataError(
-            f"{name} is read by torchvision, which could not be imported ({_reason(error)}): install the "
-            "torchvision that belongs to your torch; everything else works without it."
+            f"{name} is downloaded by torchvision, which could not be imported ({_reason(error)}): install "
+            "the torchvision that belongs to your torch; everything else works without it."
         ) from error
     return getattr(datasets, name)
-
-
-def _split(stored: Any) -> Split:
-    return Split(stored.data.unsqueeze(1), stored.targets.numpy(), divisor=255.0)
 
 
 def _download(kind: Any, root: Path, folder: Path, files: list[str]) -> None:
