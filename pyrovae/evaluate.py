@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyrovae.capture import Captured
 from pyrovae.programs import Program
-from pyrovae.quantities import Findings, Mean, Quantity, mean
+from pyrovae.quantities import Findings, Mean, Quantity, mean, median
 from pyrovae.randomness import DatumNoise
 
 CELLS_AT_ONCE = 2**19
@@ -49,7 +49,7 @@ CONSTANT = 1e-3
 
 @dataclass(frozen=True)
 class Estimates:
-    """One estimate for each datum, float64, in nats; ``_error``: Monte-Carlo standard error of each.
+    """One estimate for each datum, on the processor in float64, in nats; ``_error``: its Monte-Carlo error.
 
     The errors are those of the mean over draws (by the delta method for ``log_likelihood``), and not a number
     where there is only one draw, or where ``pareto_k`` is above 0.7.
@@ -224,9 +224,7 @@ def _weights(estimates: Estimates) -> Iterator[Quantity]:
     """What the importance weights of all data are like."""
     size, k, share = estimates.effective_sample_size, estimates.pareto_k, _share_above(estimates)
     n = len(size)
-    yield Quantity(
-        "effective_sample_size", "effective sample size, median", Mean(size.median().item()), unit="draws"
-    )
+    yield Quantity("effective_sample_size", "effective sample size, median", median(size), unit="draws")
     yield Quantity(
         "smallest_effective_sample_size",
         "effective sample size, smallest",
@@ -234,7 +232,7 @@ def _weights(estimates: Estimates) -> Iterator[Quantity]:
         unit="draws",
     )
     if not k.isnan().all():
-        yield Quantity("pareto_k", "k-hat, median", Mean(k.nanmedian().item()), unit="")
+        yield Quantity("pareto_k", "k-hat, median", median(k), unit="")
         shrunk = (n * share + 1) / (n + 2)  # above 0, so that none of n is no certainty
         above = Mean(share, data_error=math.sqrt(shrunk * (1 - shrunk) / n))
         yield Quantity("pareto_k_above", f"share of data with k-hat > {UNTRUSTED_K}", above, unit="")
@@ -285,10 +283,11 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         return shapes
     from arviz_stats.base.array import array_stats  # takes a second to import, with all of scipy
 
+    log_weights = log_weights.cpu()
     smallest, largest = log_weights.aminmax(dim=0)
     tail = log_weights.topk(min(draws // 5, math.ceil(3 * math.sqrt(draws))), dim=0).values[-1]
     with np.errstate(all="ignore"):
-        for i, row in enumerate(log_weights.T.numpy(force=True)):
+        for i, row in enumerate(log_weights.T.numpy()):
             if not math.isfinite(largest[i]):
                 continue
             if largest[i] - smallest[i] < CONSTANT:
@@ -321,9 +320,10 @@ def _evaluate_batch(
     model: _Model, x: Tensor, data: range, seed: int, particles: int, *, tails: bool
 ) -> Estimates:
     # One piece of memory for all draws: small ones between large ones would keep these from being used again.
-    reconstruction, minus_kl = terms = torch.empty(2, particles, len(x), dtype=torch.float64, device=x.device)
+    terms = torch.empty(2, particles, len(x), dtype=torch.float64, device=x.device)
     for start in range(0, particles, DRAWS_AT_ONCE):
         _log_terms(model, x, data, (seed, start), terms[:, start : start + DRAWS_AT_ONCE])
+    reconstruction, minus_kl = terms.cpu()
     log_weights = reconstruction + minus_kl
     log_likelihood = log_weights.logsumexp(0) - math.log(particles)
     relative_weights = (log_weights - log_likelihood).exp()

@@ -11,9 +11,10 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
+from pyrovae import device, sites
 from pyrovae.evaluate import inspected
 from pyrovae.programs import Program
-from pyrovae.randomness import DatumNoise
+from pyrovae.randomness import DatumNoise, seeded
 
 # Of 256 features a cell, as a categorical one has, this many are a quarter of a gigabyte.
 CELLS_AT_ONCE = 2**18
@@ -54,7 +55,8 @@ def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
         at_once = max(1, CELLS_AT_ONCE // program.event_shape.numel())
         for start in range(0, n, at_once):
             data = range(start, min(n, start + at_once))
-            nothing = torch.full((len(data), *program.event_shape), torch.nan)  # nothing is known of the data
+            # Nothing is known of the data.
+            nothing = torch.full((len(data), *program.event_shape), torch.nan, device=device.of(program))
             with DatumNoise((seed, "sample"), data):
                 trace = poutine.trace(poutine.uncondition(program.model)).get_trace(nothing)
             parts.append(_draws(trace))
@@ -85,6 +87,8 @@ def reconstruct(program: Program, batches: Iterable[Tensor], *, seed: int = 0) -
 
 def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws: int = 100) -> Tensor:
     r"""Posterior means :math:`\mathbb{E}_{q(z|x)}[z]`, in closed form where the posterior has one.
+
+    Of a latent variable whose distribution depends on another one's draw there is none.
 
     Args:
         program: model and guide.
@@ -117,19 +121,22 @@ def _expected_codes(program: Program, x: Tensor, noise: DatumNoise, draws: int) 
     """E_q[z], (n, code size): exact, or else the mean of draws."""
 
     def latents(particles: int) -> list[Any]:
-        with noise, pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
+        with pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
             return _sites(poutine.trace(program.guide).get_trace(x))
 
-    try:
-        return _flat([site["fn"].mean[0] for site in latents(1)])
-    except NotImplementedError:
+    with seeded(*noise.key):  # nothing of these draws is kept
+        means = [sites.exact_mean(site) for site in latents(sites.FEW_DRAWS)]
+    exact = [mean for mean in means if mean is not None]
+    if len(exact) == len(means):
+        return _flat(exact)
+    with noise:
         return _flat([site["value"].mean(0) for site in latents(draws)])
 
 
 def _draws(trace: poutine.Trace) -> Draws:
-    sites = _sites(trace)
-    (observed,) = [site for site in sites if site["infer"].get("was_observed")]
-    codes = [site["value"] for site in sites if site is not observed]
+    drawn = _sites(trace)
+    (observed,) = [site for site in drawn if site["infer"].get("was_observed")]
+    codes = [site["value"] for site in drawn if site is not observed]
     return Draws(observed["value"], observed["fn"].mean, _flat(codes))
 
 

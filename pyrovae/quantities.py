@@ -1,4 +1,4 @@
-"""What an evaluation says: numbers, each with its unit and errors; computes means, and knows no program."""
+"""What an evaluation says: numbers, each with its unit and errors; computes these, and knows no program."""
 
 from __future__ import annotations
 
@@ -33,6 +33,33 @@ def mean(values: Tensor, errors: Tensor) -> Mean:
     n = len(values)
     spread = values.std().item() if n > 1 else math.nan
     return Mean(values.mean().item(), errors.square().sum().sqrt().item() / n, spread / math.sqrt(n))
+
+
+def median(values: Tensor) -> Mean:
+    r"""The median over data, with half the distance of the values one standard error of their ranks apart.
+
+    .. math:: \tfrac{1}{2} \bigl(x_{(\lceil (n + \sqrt n) / 2 \rceil)} -
+       x_{(\lfloor (n - \sqrt n) / 2 \rfloor + 1)}\bigr)
+
+    Of n data, those below the population's median are binomial, n/2 with a standard error of
+    :math:`\sqrt n / 2`. What a finite number of draws adds is not known.
+
+    Args:
+        values: one for each datum; what is not a number does not count.
+
+    Source: McKean and Schrader, *A comparison of methods for studentizing the sample median*, 1984.
+
+    Example:
+        >>> median(torch.arange(100.0))
+        Mean(value=49.0, monte_carlo_error=nan, data_error=4.5)
+    """
+    ordered = values[~values.isnan()].sort().values
+    n = len(ordered)
+    if not n:
+        return Mean(math.nan)
+    low, high = math.floor((n - math.sqrt(n)) / 2), math.ceil((n + math.sqrt(n)) / 2) - 1
+    error = ((ordered[high] - ordered[low]) / 2).item() if n > 1 else math.nan
+    return Mean(ordered[(n - 1) // 2].item(), data_error=error)
 
 
 def jackknife(statistic: Callable[..., Tensor], *draws: Tensor) -> tuple[Tensor, Tensor]:

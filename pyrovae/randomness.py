@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from typing import Any
 
@@ -11,6 +11,9 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Size, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from pyrovae.errors import RunError
 
 
 def mix(*key: int | str) -> int:
@@ -20,17 +23,31 @@ def mix(*key: int | str) -> int:
 
 @contextmanager
 def seeded(*key: int | str) -> Iterator[None]:
-    """Draws inside are a function of the key; outside, the global generator goes on as before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(mix(*key))
+    """Draws inside are a function of the key and the device; outside, global generators go on as before."""
+    seed = mix(*key)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.default_generator.manual_seed(seed)
+        for kind, devices in _accelerators().items():
+            stack.enter_context(torch.random.fork_rng(devices, device_type=kind))
+            _seed_all[kind](seed)
         yield
+
+
+_seed_all = {"cuda": torch.cuda.manual_seed_all, "mps": torch.mps.manual_seed}
+
+
+def _accelerators() -> dict[str, range]:
+    """The devices with generators of their own that this process may use; none is started to find out."""
+    cuda = {"cuda": range(torch.cuda.device_count())} if torch.cuda.is_initialized() else {}
+    return cuda | ({"mps": range(1)} if torch.backends.mps.is_available() else {})
 
 
 class DatumNoise(Messenger):
     """Pyro handler under which every draw for datum i is a function of the seed and i alone.
 
-    Neither the batch that a datum comes in nor its place there changes its noise. Draws outside the plate
-    ``data`` are a function of the seed.
+    Neither the batch that a datum comes in, nor its place there, nor the device changes its noise. Draws
+    outside the plate ``data`` are a function of the seed.
 
     Args:
         key: the seed, and whatever else tells this noise from other noise of the same seed.
@@ -51,29 +68,26 @@ class DatumNoise(Messenger):
             return
         frames = [frame for frame in msg["cond_indep_stack"] if frame.name == "data"]
         key = (*self.key, msg["name"])
-        with seeded(*key):
-            if frames:
-                leading = msg["fn"].batch_shape[: len(msg["fn"].batch_shape) + frames[0].dim + 1]
-                with _RowByRow(key, self.data, leading):
-                    msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
-            else:
-                msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+        drawing: TorchDispatchMode = _OnProcessor()
+        if frames:
+            leading = msg["fn"].batch_shape[: len(msg["fn"].batch_shape) + frames[0].dim + 1]
+            what = f"the site {msg['name']!r}, which draws from {type(msg['fn']).__name__},"
+            drawing = _RowByRow(key, self.data, leading, what)
+        with seeded(*key), drawing:
+            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
         msg["done"] = True
 
 
-class _RowByRow(TorchDispatchMode):
-    """Runs each random operation of torch once for each datum, under that datum's seed.
+class _OnProcessor(TorchDispatchMode):
+    """Runs each random operation of torch on the processor, and moves what it draws from there.
 
     This works for whatever a distribution draws from (normal, uniform, gamma, ...), because it happens where
-    torch draws. The data are the last of the ``leading`` dimensions of the sample.
+    torch draws.
     """
 
-    def __init__(self, key: Sequence[int | str], data: Sequence[int], leading: Size) -> None:
-        super().__init__()
-        self.key = key
-        self.data = data
-        self.leading = leading
-        self.calls = 0
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, to be told to leave this alone
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -81,14 +95,46 @@ class _RowByRow(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
+        if (device := _device(args, kwargs)) is None:
+            result = self._drawn(func, args, kwargs)
+        else:
+            near, rest = tree_map_only(Tensor, Tensor.cpu, args), {**kwargs, "device": None}
+            result = self._drawn(func, near, rest if "device" in kwargs else kwargs).to(device)
+        return args[0].copy_(result) if func._schema.is_mutable else result
+
+    def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """What an operation draws, given tensors on the processor."""
+        return func(*args, **kwargs)
+
+
+class _RowByRow(_OnProcessor):
+    """Runs each random operation of torch once for each datum, under that datum's seed.
+
+    The data are the last of the ``leading`` dimensions of the sample.
+
+    Args:
+        key: of the noise.
+        data: their indices.
+        leading: the shape of all draws of all data, the data last.
+        what: draws, for a message.
+    """
+
+    def __init__(self, key: Sequence[int | str], data: Sequence[int], leading: Size, what: str) -> None:
+        super().__init__()
+        self.key = key
+        self.data = data
+        self.leading = leading
+        self.what = what
+        self.calls = 0
+
+    def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.calls += 1
         rows = []
         for i, datum in enumerate(self.data):
             row = [self._row(argument, i) for argument in args]
             torch.default_generator.manual_seed(mix(*self.key, datum, self.calls))
             rows.append(func(*row, **kwargs))
-        result = self._join(rows, _shape(args[0]))
-        return args[0].copy_(result) if func._schema.is_mutable else result
+        return self._join(rows, _shape(args[0]))
 
     def _row(self, argument: Any, i: int) -> Any:
         """The part of an argument, a tensor or the size of one, that belongs to the i-th datum."""
@@ -128,8 +174,9 @@ class _RowByRow(TorchDispatchMode):
             return None
         if starts:
             return starts[0]
-        raise RuntimeError(
-            f"no data dimension: noise of shape {tuple(shape)} for a batch {tuple(self.leading)}"
+        raise RunError(
+            f"{self.what} takes noise of the shape {tuple(shape)}, in which no dimension is that of the "
+            f"{len(self.data)} data: where each datum has noise of its own, as in evaluation, it cannot run"
         )
 
 
@@ -171,3 +218,9 @@ def _shape(argument: Any) -> Size:
     if isinstance(argument, Tensor):
         return argument.shape
     return Size(argument) if isinstance(argument, list | tuple) else Size()
+
+
+def _device(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.device | None:
+    """The device on which an operation draws, if it is not the processor."""
+    device = args[0].device if isinstance(args[0], Tensor) else torch.device(kwargs.get("device") or "cpu")
+    return None if device.type == "cpu" else device

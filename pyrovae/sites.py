@@ -10,6 +10,12 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
+CLOSE = 1e-5
+"""Relative difference of numbers that are the same but for their rounding in float32."""
+
+FEW_DRAWS = 8
+"""Enough to see whether a mean depends on other draws, as in a hierarchy."""
+
 
 def log_prob(site: Any) -> Tensor:
     """The log-probability at a site of which the trace has computed it, (..., n), before any scaling."""
@@ -64,6 +70,49 @@ def out_of_order(model: Trace, guide: Trace) -> list[str]:
     before = {name: set(of_guide[:place]) for place, name in enumerate(of_guide)}
     of_model = model.stochastic_nodes
     return [name for place, name in enumerate(of_model) if not before[name].issuperset(of_model[:place])]
+
+
+def dependent(trace: Trace) -> list[str]:
+    """The latent sites whose distribution is made of the draws of others.
+
+    A draw is seen where a gradient passes through it: not under ``no_grad``, and not a discrete one.
+
+    Args:
+        trace: of a guide.
+    """
+    found = []
+    names = trace.stochastic_nodes
+    for place, name in enumerate(names):
+        site: Any = trace.nodes[name]
+        before = [value for other in names[:place] if (value := _value(trace, other)).requires_grad]
+        score = site["fn"].log_prob(site["value"].detach()).sum()
+        if before and score.requires_grad:
+            slopes = torch.autograd.grad(score, before, retain_graph=True, allow_unused=True)
+            found += [name] if any(slope is not None for slope in slopes) else []
+    return found
+
+
+def exact_mean(site: Any) -> Tensor | None:
+    """E[z] at a site in closed form, (n, \\*event_shape); ``None`` where there is none.
+
+    Args:
+        site: of a trace in a plate of several draws. What varies with the draws of others is no mean of all.
+    """
+    try:
+        means = site["fn"].mean
+    except (NotImplementedError, AttributeError):
+        return None
+    return means[0] if means.isfinite().all() and same_for_all_draws(means) else None
+
+
+def same_for_all_draws(values: Tensor) -> bool:
+    """Whether values, (draws, ...), do not depend on what was drawn."""
+    return torch.allclose(values, values[:1].expand_as(values), rtol=CLOSE, atol=CLOSE)
+
+
+def _value(trace: Trace, name: str) -> Tensor:
+    site: Any = trace.nodes[name]
+    return site["value"]
 
 
 def _kl_of_site(model: Any, guide: Any, *, analytic: bool) -> Tensor:

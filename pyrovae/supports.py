@@ -58,6 +58,7 @@ WORDS = [
     (sphere, "the unit sphere"),
     (binary_codes, "binary codes"),
     (one_hot_codes, "one-hot codes"),
+    (constraints.one_hot, "one-hot vectors"),
 ]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
@@ -19,9 +18,6 @@ from pyrovae.diagnostics import Unavailable
 from pyrovae.evaluate import CELLS_AT_ONCE
 from pyrovae.programs import Program
 from pyrovae.randomness import DatumNoise
-
-CLOSE = 1e-5
-"""Relative difference of numbers that are the same but for their rounding in float32."""
 
 
 class Traces(NamedTuple):
@@ -112,11 +108,6 @@ def unit_names(site: Any) -> list[str]:
     if count == 1 and len(shape) == (categories(site) > 1):
         return [site["name"]]
     return [f"{site['name']}[{j}]" for j in range(count)]
-
-
-def same_for_all_draws(values: Tensor) -> bool:
-    """Whether values, (draws, ...), do not depend on what was drawn."""
-    return torch.allclose(values, values[:1].expand_as(values), rtol=CLOSE, atol=CLOSE)
 
 
 def dependence(traces: Traces, name: str) -> str:

@@ -11,13 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Quantity, Subject, Unavailable
-from pyrovae.diagnostics._codes import batches, categories, drawn, latent, same_for_all_draws, unit_names
+from pyrovae.diagnostics._codes import batches, categories, drawn, latent, unit_names
 from pyrovae.programs import Program
 from pyrovae.quantities import Mean
 from pyrovae.randomness import DatumNoise, seeded
-
-FEW_DRAWS = 8
-"""Enough to see whether a posterior mean depends on other draws, as in a hierarchy."""
+from pyrovae.sites import FEW_DRAWS, exact_mean
 
 
 class ActiveUnits(Diagnostic):
@@ -131,7 +129,7 @@ class _Means(NamedTuple):
 def _site_means(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> list[_Means]:
     with seeded(*noise.key):  # nothing of these draws is kept
         few = drawn(program, x, FEW_DRAWS)
-    exact = {name: _exact(site) for name, site in latent(few).items()}
+    exact = {name: exact_mean(site) for name, site in latent(few).items()}
     if all(mean is not None for mean in exact.values()):
         many = few
     else:
@@ -140,19 +138,10 @@ def _site_means(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> l
     return [_means(latent(many)[name], mean) for name, mean in exact.items()]
 
 
-def _exact(site: Any) -> Tensor | None:
-    """E_q[z] in closed form, (n, *event_shape); ``None`` where there is none."""
-    try:
-        means = site["fn"].mean
-    except (NotImplementedError, AttributeError):
-        return None
-    return means[0] if means.isfinite().all() and same_for_all_draws(means) else None
-
-
 def _means(site: Any, exact: Tensor | None) -> _Means:
     def by_unit(values: Tensor) -> Tensor:
         leading = values.shape[: values.dim() - len(site["fn"].event_shape)]
-        return values.double().reshape(*leading, -1, categories(site))
+        return values.double().reshape(*leading, -1, categories(site)).cpu()
 
     if exact is not None:
         mean = by_unit(exact)

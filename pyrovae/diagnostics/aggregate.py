@@ -26,7 +26,6 @@ from pyrovae.diagnostics._codes import (
     dependence,
     latent,
     refuse_points,
-    same_for_all_draws,
     scored,
 )
 from pyrovae.distributions.mixture import cross_log_prob
@@ -173,7 +172,7 @@ def _dependence(program: Program, x: Tensor) -> str:
             if reason := dependence(traces, name):
                 return reason
             one = site["value"][:1].expand_as(site["value"])
-            if not same_for_all_draws(site["fn"].log_prob(one)):
+            if not sites.same_for_all_draws(site["fn"].log_prob(one)):
                 return f"{name} depends on other variables under {where}"
     return ""
 

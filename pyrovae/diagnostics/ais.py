@@ -199,7 +199,7 @@ class Path(NamedTuple):
 
     def forward(self, u: Tensor, sizes: StepSizes, streams: Streams) -> Forward:
         """log w of chains that begin with exact draws u from the path's beginning."""
-        log_weights, acceptances = torch.zeros(u.shape[:2], dtype=torch.float64), []
+        log_weights, acceptances = u.new_zeros(u.shape[:2], dtype=torch.float64), []
         last = len(self.temperatures) - 1
         for k in range(1, last + 1):
             log_weights += self._increment(k, u)
@@ -207,17 +207,18 @@ class Path(NamedTuple):
                 u, acceptance = self._move(k, u, sizes, streams)
                 acceptances.append(acceptance.mean(0))
         nothing = torch.full_like(u[0, :, 0], math.nan)
-        return Forward(log_weights, torch.stack(acceptances).mean(0) if acceptances else nothing)
+        mean = torch.stack(acceptances).mean(0) if acceptances else nothing
+        return Forward(log_weights.cpu(), mean.cpu())
 
     def backward(self, u: Tensor, sizes: StepSizes, streams: Streams) -> Tensor:
         """log v, (chains, n), of chains that begin with exact draws u from p(u|x)."""
-        log_weights = torch.zeros(u.shape[:2], dtype=torch.float64)
+        log_weights = u.new_zeros(u.shape[:2], dtype=torch.float64)
         last = len(self.temperatures) - 1
         for k in range(last, 0, -1):
             if k < last:
                 u, _ = self._move(k, u, sizes, streams)
             log_weights -= self._increment(k, u)
-        return log_weights
+        return log_weights.cpu()
 
     def _ends(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log-densities at both ends, both normalised but for p(x)."""

@@ -141,7 +141,7 @@ class Calibration(Diagnostic):
             _check(left, right, list(drawn))
             below += (left < right).sum(0)
             equal += (left == right).sum(0)
-        return Counts(list(true), below, equal)
+        return Counts(list(true), below.cpu(), equal.cpu())
 
 
 class Scalar(NamedTuple):

@@ -16,7 +16,6 @@ from pyrovae.diagnostics._codes import (
     batches,
     dependence,
     refuse_points,
-    same_for_all_draws,
     scored,
     unit_names,
 )
@@ -64,9 +63,9 @@ class Coordinates(Diagnostic):
             two = list(scored(subject.program, x, data, (*key, "two"), 2))
             names = names or _names(two[0])
             kl = torch.cat([_kl(traces) for traces in two])
-            if not same_for_all_draws(kl):
+            if not sites.same_for_all_draws(kl):
                 kl = torch.cat([_kl(part) for part in scored(subject.program, x, data, key, self.draws)])
-            parts.append((kl.mean(0), kl.std(0) / math.sqrt(len(kl))))
+            parts.append((kl.mean(0).cpu(), kl.std(0).cpu() / math.sqrt(len(kl))))
         values, errors = map(torch.cat, zip(*parts, strict=True))
         labels = [(name, f"KL of {name}") for name in names]
         rows = [

@@ -124,7 +124,7 @@ class Gaps(Diagnostic):
             # Noise that both have in common leaves less of it in their difference.
             noise = DatumNoise((seed, "gaps", "estimates", first), data)
             chunks.append([_log_weights(program, x, one, noise, count) for one in features])
-        guide, best = (torch.cat(chunk) for chunk in zip(*chunks, strict=True))
+        guide, best = (torch.cat(chunk).cpu() for chunk in zip(*chunks, strict=True))
         return Estimates.of(guide, best)
 
     def _notes(self, estimates: Estimates) -> list[str]:

@@ -126,9 +126,9 @@ class PredictiveChecks(Diagnostic):
             return data_of(poutine.trace(poutine.uncondition(model)).get_trace(block.x))
 
     def _of_each(self, x: Tensor, subject: Subject) -> Tensor:
-        """The statistics of data, (..., \\*event_shape) -> (..., statistics), in float64."""
+        """The statistics of data, (..., \\*event_shape) -> (..., statistics), float64, on the processor."""
         cells = x.flatten(x.dim() - len(subject.program.event_shape))
-        return torch.stack([STATISTICS[name][1](cells) for name in self.statistics], -1).double()
+        return torch.stack([STATISTICS[name][1](cells) for name in self.statistics], -1).double().cpu()
 
     def _findings(self, checks: Sequence[Check]) -> Findings:
         n = len(checks[0].real)

@@ -103,7 +103,7 @@ class Refinement(Diagnostic):
         )
         before = Summary.of(density, guide.unflatten(0, (self.steps, self.chains)))
         after = Summary.of(density, chains.draws)
-        return Refined.of(before, after, chains.acceptance.mean(0))
+        return Refined.of(before, after, chains.acceptance.mean(0).cpu())
 
 
 class Summary(NamedTuple):
@@ -117,8 +117,8 @@ class Summary(NamedTuple):
     @classmethod
     @torch.no_grad()
     def of(cls, density: Density, draws: Tensor) -> Summary:
-        codes = [density.codes(u).double() for u in draws]
-        log_joint = [density.log_joint(u) - density.log_volume(u) for u in draws]
+        codes = [density.codes(u).double().cpu() for u in draws]
+        log_joint = [(density.log_joint(u) - density.log_volume(u)).cpu() for u in draws]
         return cls(torch.stack(codes), torch.stack(log_joint))
 
 
@@ -254,5 +254,5 @@ def _split_rhat(codes: Tensor) -> Tensor:
     from arviz_stats.base.array import array_stats  # slow to import
 
     with numpy.errstate(all="ignore"):
-        rhat = array_stats.rhat(codes.numpy(force=True), chain_axis=1, draw_axis=0, method="rank")
+        rhat = array_stats.rhat(codes.numpy(), chain_axis=1, draw_axis=0, method="rank")
     return torch.as_tensor(rhat).amax(-1)

@@ -17,4 +17,4 @@ def bounded(values: Tensor, limit: float) -> Tensor:
         >>> bounded(torch.tensor([-1e3, 0.0, 4.0]), limit=3.0)
         tensor([-3.0000,  0.0000,  2.4000])
     """
-    return limit * values / torch.hypot(values, values.new_tensor(limit))
+    return limit * values / torch.hypot(values, values.new_full((), limit))

@@ -147,11 +147,12 @@ def _masked(
     units = [max(units, size) for units in hidden]  # with fewer, some coordinates would depend on none
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one coordinate depends on none, and that is right
-        return _started(
-            network(
-                size, context, units, list(outputs), permutation=torch.arange(size), nonlinearity=nn.Tanh()
-            )
+        made = network(
+            size, context, units, list(outputs), permutation=torch.arange(size), nonlinearity=nn.Tanh()
         )
+    del made.permutation  # a buffer, whose values the inverse would read: no graph could be made of it
+    made.permutation = range(size)
+    return _started(made)
 
 
 def _started(network: Any) -> Any:

@@ -23,6 +23,9 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
     support: Constraint
     """The set on which each cell of a datum lives; one of the class, unless an option changes it."""
 
+    features: int
+    """How many numbers the decoder gives for each cell; 1 unless a constructor says otherwise."""
+
     tolerated: ClassVar[Constraint | None] = None
     """A wider set on which the formula can be evaluated, though it is no density there."""
 
@@ -35,8 +38,7 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
     def __init__(self, event_shape: Size) -> None:
         super().__init__()
         self.event_shape = event_shape
-        self.features: int = 1
-        """How many numbers the decoder gives for each cell."""
+        self.features = 1
 
     @abstractmethod
     def forward(self, features: Tensor) -> TorchDistribution:

@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.nn.functional import softplus
 
+from pyrovae import device
 from pyrovae.distributions.affine import Affine
 from pyrovae.likelihoods import Likelihood
 
@@ -123,13 +124,13 @@ class ScaledLikelihood(Likelihood):
 
     def calibrate(self, pairs: Iterable[tuple[TorchDistribution, Tensor]]) -> None:
         """Set the scale to its most likely value, given the errors in all cells of all pairs."""
-        total, cells = 0.0, 0
+        total, cells = torch.zeros(()), 0
         for given_code, x in pairs:
             errors = self._errors(given_code, x).abs()
-            total += errors.pow(self.error_power).sum(dtype=torch.float64).item()
+            total = total + errors.pow(self.error_power).sum(dtype=device.widest(x.device))
             cells += x.numel()
         assert self.scale is not None
-        most_likely = (total / cells) ** (1 / self.error_power)
+        most_likely = (total.item() / cells) ** (1 / self.error_power)
         self.scale.fill_(min(max(most_likely, self.floor), self.ceiling))
 
     def _errors(self, given_code: TorchDistribution, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.student_t import StudentT as StudentTDistribution
 from pyrovae.likelihoods._scale import Floor, Scale, ScaledLikelihood, Standardize
 
 
@@ -74,4 +75,5 @@ class StudentT(ScaledLikelihood):
         self.unit_deviation = math.sqrt(df / (df - 2))
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return self.of_data(dist.StudentT(self.df, *self.loc_and_scale(features)))
+        loc, scale = self.loc_and_scale(features)
+        return self.of_data(StudentTDistribution(loc.new_full((), self.df), loc, scale))

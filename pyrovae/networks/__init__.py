@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Size, Tensor, nn
 
@@ -55,6 +57,9 @@ class Network(component.Component, nn.Module, family="network"):
         decoder: maps (n, code_size) to n times the numbers of (likelihood_features, \\*event_shape).
     """
 
+    encoder: nn.Module
+    decoder: nn.Module
+
     def __init__(self, shapes: Shapes, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         event_shape, code_size, posterior_features, likelihood_features = shapes
@@ -73,6 +78,9 @@ class Folded(nn.Module):
         output_shape: shape of one output.
     """
 
+    rounded: bool = False
+    """Whether products are of bfloat16, see :func:`rounding`."""
+
     def __init__(self, network: nn.Module, input_shape: Size, output_shape: Size) -> None:
         super().__init__()
         self.network = network
@@ -81,7 +89,39 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         leading = x.shape[: x.dim() - len(self.input_shape)]
-        return self.network(x.reshape(-1, *self.input_shape)).reshape(*leading, *self.output_shape)
+        return self._batch(x.reshape(-1, *self.input_shape)).reshape(*leading, *self.output_shape)
+
+    def _batch(self, x: Tensor) -> Tensor:
+        if not self.rounded:
+            return self.network(x)
+        # Each weight is used once: to keep it rounded would save nothing, and lead it past a captured graph.
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            return self.network(x).to(x.dtype)
+
+
+@contextmanager
+def rounding(module: nn.Module, rounded: bool = True) -> Iterator[None]:
+    """Inside, the networks of a module multiply in bfloat16; features that leave them are float32 again.
+
+    Weights, their gradients and everything that is no network stay in float32.
+
+    Args:
+        module: whose encoders and decoders are meant, those of an objective or a program, say.
+        rounded: whether to do so at all.
+
+    Example:
+        >>> with rounding(program):
+        ...     program.network.decoder(torch.zeros(3, 8)).dtype
+        torch.float32
+    """
+    before = {part: part.rounded for part in module.modules() if isinstance(part, Folded)}
+    for part in before:
+        part.rounded = rounded
+    try:
+        yield
+    finally:
+        for part, was in before.items():
+            part.rounded = was
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.student_t import StudentT as StudentTDistribution
 from pyrovae.priors import Prior
 
 
@@ -38,6 +39,8 @@ class StudentT(Prior):
     support = constraints.real_vector
     has_independent_coordinates = True
     df: Tensor
+    loc: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class StudentT(Prior):
     ) -> None:
         super().__init__(latent_dim)
         self.register_buffer("df", torch.full((latent_dim,), float(df)), persistent=False)
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
-        return dist.StudentT(self.df).to_event(1)
+        return StudentTDistribution(self.df, self.loc, self.scale).to_event(1)

@@ -1,0 +1,206 @@
+"""Where tensors are, how precisely networks multiply, on how many threads; knows no program and no file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from pyrovae.errors import ConfigError, Problem
+
+DeviceName: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="where it is computed (auto: CUDA where there is one; cpu, cuda, cuda:1, ... or mps)",
+    ),
+]
+PrecisionName = Literal["float32", "tf32", "bf16"]
+Precision: TypeAlias = Annotated[
+    PrecisionName,
+    Field(description="of products of matrices in training; distributions and losses are in float32 always"),
+]
+Threads: TypeAlias = Annotated[
+    int, Field(ge=0, description="threads of the processor; 0: as many as help, or OMP_NUM_THREADS")
+]
+
+MOST_THREADS = 4
+"""Threads that are taken without being asked for: operations of a small network are too short for more."""
+
+TENSOR_FLOAT = (8, 0)
+"""The compute capability from which on a CUDA device has TF32, and bfloat16 in its hardware."""
+
+MATMUL: Mapping[PrecisionName, str] = {"float32": "highest", "tf32": "high", "bf16": "highest"}
+"""What torch calls the precision of float32 products."""
+
+
+def find(name: str, place: str = "train.device") -> torch.device:
+    """The device of a name: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    ``auto`` is the first CUDA device, or else the processor. mps has no float64, and is taken by name only.
+
+    Args:
+        name: of the device.
+        place: where the name stands in the configuration.
+
+    Raises:
+        ConfigError: there is no such device here.
+
+    Example:
+        >>> find("cpu")
+        device(type='cpu')
+    """
+    here = available()
+    if name == "auto":
+        return torch.device(here[1] if here[1:] and here[1] != "mps" else "cpu")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in here:
+        raise ConfigError([Problem(place, f"there is no device {name!r} here; there is {', '.join(here)}")])
+    return torch.device(wanted)
+
+
+def available() -> list[str]:
+    """The names of the devices of this machine, the processor first."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def of(module: nn.Module) -> torch.device:
+    """The device of a module: that of its first parameter or buffer; the processor, where it has none."""
+    for tensors in (module.parameters(), module.buffers()):
+        for tensor in tensors:
+            return tensor.device
+    return torch.device("cpu")
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The most precise floating-point numbers that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def explaining(device: torch.device) -> Iterator[None]:
+    """What a device without double precision says of it is said in words.
+
+    Raises:
+        ConfigError: something inside needs numbers that the device does not have.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if device.type != "mps" or "float64" not in str(error):
+            raise
+        reason = f"a part of this program computes in double precision, which {device.type} lacks; 'cpu' fits"
+        raise ConfigError([Problem("train.device", reason)]) from error
+
+
+def refusal(precision: PrecisionName, device: torch.device) -> str | None:
+    """Why a device does not multiply with a precision, in words; ``None`` where it does."""
+    if precision == "float32" or (precision == "bf16" and device.type == "cpu"):
+        return None
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= TENSOR_FLOAT:
+            return None
+        has = f"{torch.cuda.get_device_name(device)} has the compute capability {_version(capability)}"
+        return f"{has}, and {precision!r} needs {_version(TENSOR_FLOAT)}; 'float32' fits"
+    if precision == "bf16":
+        return None if _has_bfloat16(device) else f"{device.type} has no bfloat16 here; 'float32' fits"
+    fitting = "'float32' and 'bf16' fit" if refusal("bf16", device) is None else "'float32' fits"
+    return f"'tf32' is of CUDA devices, and this is {device.type}; {fitting}"
+
+
+@contextmanager
+def multiplying(precision: PrecisionName, device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices and convolutions inside are as precise as named; after it, as before.
+
+    ``float32`` is meant: by itself, torch lets convolutions on a CUDA device round to TF32. ``bf16`` is the
+    networks' business (:func:`pyrovae.networks.rounding`); what is no network, as flows, stays in float32.
+
+    Args:
+        precision: of the products.
+        device: which is to have it.
+
+    Raises:
+        ConfigError: the device lacks it.
+
+    Example:
+        >>> with multiplying("float32", find("cpu")):
+        ...     torch.get_float32_matmul_precision()
+        'highest'
+    """
+    if reason := refusal(precision, device):
+        raise ConfigError([Problem("train.precision", reason)])
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(MATMUL[precision])
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def threaded(count: int = 0) -> Iterator[int]:
+    """Operations on the processor inside use so many threads; after it, as many as before.
+
+    Args:
+        count: how many; 0 for :func:`threads_that_help`.
+
+    Example:
+        >>> with threaded(1) as count:
+        ...     count, torch.get_num_threads()
+        (1, 1)
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or threads_that_help())
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_that_help() -> int:
+    """How many threads an operation has where nobody says how many: the cores of the process, at most 4.
+
+    Torch counts cores, and knows which of them the process may run on, but nothing of the share of them that
+    a container is allowed: threads beyond it only wait for each other. ``OMP_NUM_THREADS`` has its way.
+    """
+    ours = torch.get_num_threads()
+    return ours if "OMP_NUM_THREADS" in os.environ else max(1, min(ours, MOST_THREADS, _quota()))
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processors a container may use: its quota by its period, rounded up."""
+    try:
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (
+                (root / "cpu" / f"cpu.cfs_{part}_us").read_text(encoding="ascii").strip()
+                for part in ("quota", "period")
+            )
+        except OSError:
+            return os.cpu_count() or 1
+    unlimited = not quota.isdigit()  # "max", or -1
+    return (os.cpu_count() or 1) if unlimited else math.ceil(int(quota) / int(period))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    try:
+        torch.zeros(1, device=device, dtype=torch.bfloat16)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
