@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import warnings
@@ -106,6 +107,7 @@ Source = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the components of the user's own that the run was trained with.")
 ]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... or mps.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
 Out = Annotated[
     Path | None,
@@ -138,6 +140,13 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Data in a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights and of all noise.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ... or mps.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of products of matrices: float32, tf32 or bf16.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the processor; 0 for as many as help.")] = None,
     run: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="New folder for the run.", show_default="by date, under runs/"),
@@ -168,6 +177,9 @@ def train(
         "--batch-size": ("train.batch_size", batch_size),
         "--lr": ("train.lr", lr),
         "--seed": ("seed", seed),
+        "--device": ("train.device", device),
+        "--precision": ("train.precision", precision),
+        "--threads": ("train.threads", threads),
     }
     typed = {flag: setting for flag, setting in flags.items() if setting[1] is not None}
     if resume is not None:
@@ -191,6 +203,7 @@ def evaluate(
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     trust: Trust = False,
+    device: Device = "auto",
     diagnostics: Annotated[
         list[str] | None,
         typer.Option(
@@ -225,7 +238,7 @@ def evaluate(
     if per_datum and not as_json:
         raise ConfigError([Problem("--per-datum", "is a part of what --json prints: give both")])
     chosen = _diagnostics(diagnostics or [], assignments or [])
-    run = Run.load(path, checkpoint.value, trust=trust)
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
     rows, is_likelihood = run.evaluation_rows(split and split.value, data)
     with reporting(_console(), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
@@ -247,9 +260,8 @@ def evaluate(
         "seed": seed,
         "caveats": run.caveats,
     }
-    figures = {
-        name: _draw(path, name, others[name], facts["split"]) for name in dict.fromkeys(diagnostics or [])
-    }
+    drawn = _as_file_name(data) if data else facts["split"]
+    figures = {name: _draw(path, name, others[name], drawn) for name in dict.fromkeys(diagnostics or [])}
     facts["figures"] = {name: str(figure) for name, figure in figures.items() if figure}
     if as_json:
         tables.print_json(facts, findings, others, per_datum=per_datum)
@@ -270,6 +282,7 @@ def sample(
     ] = False,
     checkpoint: CheckpointOption = Checkpoint.best,
     trust: Trust = False,
+    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -277,7 +290,7 @@ def sample(
     from pyrovae.generate import sample as draw
     from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust)
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
     draws = draw(run.program, n, seed=seed)
     pictured = {"E[x|z]": draws.mean} if mean else {"x ~ p(x|z)": draws.x, "E[x|z]": draws.mean}
     _write(out or path / "samples", pictured, f"{n} codes from the prior", **draws._asdict())
@@ -291,6 +304,7 @@ def reconstruct(
     data: Source = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     trust: Trust = False,
+    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -298,7 +312,7 @@ def reconstruct(
     from pyrovae.generate import reconstruct as draw
     from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust)
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
     rows = run.evaluation_rows(split and split.value, data)[0].rows(slice(n))
     draws = draw(run.program, [rows], seed=seed)
     pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
@@ -367,24 +381,28 @@ def _diagnostics(asked: Sequence[str], assignments: Sequence[str]) -> dict[str, 
             problems.append(Problem(place, f"{name} is not run; ask for it with --with {name}"))
         else:
             problems.append(Problem(place, unknown(name or place, list(chosen))))
-    return selected("diagnostic", chosen, problems)
+    return selected("diagnostic", chosen, problems, place="--with")
 
 
-def _draw(run: Path, name: str, findings: Findings, split: str) -> Path | None:
+def _draw(run: Path, name: str, findings: Findings, rows: str) -> Path | None:
     """Draw what a diagnostic has to be looked at into the run's folder; where it has nothing, ``None``."""
     if not findings.histograms:
         return None
     from pyrovae import plots
 
     figure = plots.histograms(findings.histograms, title=findings.title)
-    stem = name.rpartition(":")[2]
-    file = run / "figures" / f"{stem}-{split}.png"
+    file = run / "figures" / f"{name.rpartition(':')[2]}-{rows}.png"
     try:
         file.parent.mkdir(exist_ok=True)
         plots.save(figure, file)
     except OSError as error:
         raise RunError(f"cannot write {file}: {error.strerror}") from None
     return file
+
+
+def _as_file_name(source: str) -> str:
+    """A source's name or path as a part of a file's name, which no split has."""
+    return "of-" + re.sub(r"[^\w.]+", "-", source).lstrip("-")[-100:]
 
 
 def _refuse_beside_resume(flags: Sequence[str]) -> None:
@@ -421,7 +439,7 @@ def _train(run: Run, console: Console) -> None:
     steps = run.steps_per_epoch
     try:
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
-            for metrics in run.train(report.step):
+            for metrics in run.train(report.step, report.note):
                 report.say(epoch_line(metrics, epochs, run.terms))
     except KeyboardInterrupt:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
@@ -443,8 +461,9 @@ def _write(stem: Path, pictured: dict[str, Any], title: str, **arrays: Any) -> N
     name = stem.stem if stem.suffix in (".npz", ".png") else stem.name
     archive, picture = stem.with_name(f"{name}.npz"), stem.with_name(f"{name}.png")
     try:
-        np.savez_compressed(archive, **{name: array.numpy() for name, array in arrays.items()})
-        plots.save(plots.panels(pictured, title=title), picture)
+        np.savez_compressed(archive, **{name: array.numpy(force=True) for name, array in arrays.items()})
+        panels = {label: tensor.cpu() for label, tensor in pictured.items()}
+        plots.save(plots.panels(panels, title=title), picture)
     except OSError as error:
         raise RunError(f"cannot write {archive}: {error.strerror}") from None
     typer.echo(f"{picture}\n{archive}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,15 +113,41 @@ def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[s
     return {name: available[name] for name in asked}
 
 
+def complete(component: Component) -> Component:
+    """The component, which has all that its family declares.
+
+    Raises:
+        ConfigError: naming what one of the user's own lacks.
+    """
+    declared = _declared(type(component))
+    if missing := [name for name in declared if not hasattr(component, name)]:
+        message = f"{name_of(type(component))!r} {_lacks(missing)}; every {component.family} has "
+        raise ConfigError([Problem(f"{component.family}.name", message + ", ".join(declared))])
+    return component
+
+
+def _declared(component: type[Component]) -> dict[str, str]:
+    """The attributes that a family declares and leaves to its members, with their types as written."""
+    family = next(base for base in component.__mro__ if "family" in vars(base))
+    return {name: kind for name, kind in inspect.get_annotations(family).items() if not hasattr(family, name)}
+
+
+def _lacks(missing: Iterable[str]) -> str:
+    return f"has no {' and no '.join(sorted(missing))}"
+
+
 def module_names(package: str) -> list[str]:
     """The names of what a package's files hold (``student-t`` for ``student_t.py``), without an import."""
+    return list(_module_names(package))
+
+
+@cache
+def _module_names(package: str) -> tuple[str, ...]:
+    """As above; read from the disk once: a name is looked up hundreds of times."""
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec else None
-    return sorted(
-        module.name.replace("_", "-")
-        for module in pkgutil.iter_modules(folders or [])
-        if not module.name.startswith("_")
-    )
+    found = (module.name for module in pkgutil.iter_modules(folders or []))
+    return tuple(sorted(name.replace("_", "-") for name in found if not name.startswith("_")))
 
 
 def names(family: str) -> list[str]:
@@ -188,9 +215,15 @@ def _own(family: str, name: str) -> type[Component]:
     member = _IMPORTED[_absolute(name)]
     if member.family != family:
         raise LookupError(f"{name!r} is a {member.family}, and no {family}")
-    if missing := getattr(member, "__abstractmethods__", ()):
-        raise LookupError(f"{name!r} has no {' and no '.join(sorted(missing))}")
+    if missing := {*getattr(member, "__abstractmethods__", ()), *_undefined(member)}:
+        raise LookupError(f"{name!r} {_lacks(missing)}")
     return member
+
+
+def _undefined(member: type[Component]) -> list[str]:
+    """The attributes of the class itself, and not of its objects, that it leaves open."""
+    declared = _declared(member).items()
+    return [name for name, kind in declared if kind.startswith("ClassVar") and not hasattr(member, name)]
 
 
 def _absolute(name: str) -> str:

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic.fields import FieldInfo
 
 from pyrovae import component
-from pyrovae.engine import OptimizerName
+from pyrovae.device import DeviceName, Precision, Threads
+from pyrovae.engine import EngineName
 from pyrovae.errors import ConfigError, DataError, Problem
+from pyrovae.optimizers import OptimizerName
 from pyrovae.train import ScheduleName
 
 DEFAULT_COMPONENTS = {
@@ -31,7 +33,8 @@ DEFAULT_COMPONENTS = {
 class Section(BaseModel):
     """A table of the configuration: nothing unknown, nothing coerced, nothing changed later."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # Validators are built when they are used: of most components, only the fields are read.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Selection(Section):
@@ -116,6 +119,16 @@ class Train(Section):
         Annotated[int, Field(ge=1)] | None,
         Field(description="stop after this many epochs without a lower validation loss"),
     ] = None
+    engine: Annotated[
+        EngineName,
+        Field(
+            description="how a step is run: as a graph, compiled if that pays (auto) or always (captured); "
+            "operation by operation; by Pyro's SVI"
+        ),
+    ] = "auto"
+    device: DeviceName = "auto"
+    precision: Precision = "float32"
+    threads: Threads = 0
     watch: Annotated[
         int,
         Field(ge=0, description="save a picture every so many epochs, and of the last; 0: of the last only"),
@@ -259,7 +272,8 @@ def schema(member: type[component.Component]) -> type[Selection]:
     choices: Any = Literal[tuple(dict.fromkeys([*component.names(member.family), name]))]
     named = Annotated[choices, Field(description=f"which {member.family}")]
     fields: dict[str, Any] = {key: tuple(option) for key, option in component.options(member).items()}
-    problems = [_unusable(name, *field) for field in fields.items()]
+    own = fields.items() if ":" in name else ()  # those of others are tested
+    problems = [_unusable(name, *field) for field in own]
     if found := [Problem(f"{member.family}.name", problem) for problem in problems if problem is not None]:
         raise ConfigError(found)
     return create_model(member.__name__, __base__=Selection, name=(named, name), **fields)
@@ -285,7 +299,11 @@ def _unusable(component_name: str, option: str, declared: tuple[Any, Any]) -> st
 
 
 def selected(
-    family: str, chosen: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem] = ()
+    family: str,
+    chosen: Mapping[str, Mapping[str, Any]],
+    problems: Sequence[Problem] = (),
+    *,
+    place: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """All options of members of a family that are no part of a run's configuration.
 
@@ -293,6 +311,7 @@ def selected(
         family: of all of them.
         chosen: by name, the options that are set.
         problems: that were found before.
+        place: where the names were given, if not as the family's.
 
     Raises:
         ConfigError: with every mistake, those found before among them.
@@ -304,8 +323,7 @@ def selected(
             member = component.find(family, name)
             fields = dict(schema(member).model_fields)
         except LookupError as error:
-            message = str(error) if ":" in name else unknown(name, component.names(family))
-            problems.append(Problem(family, message))
+            problems.append(Problem(place or family, _not_found(family, name, error)))
             continue
         except ConfigError as error:
             problems += error.problems
@@ -373,9 +391,7 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
             selection: Any = schema(member)
             raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
         except LookupError as error:
-            own = isinstance(name, str) and ":" in name
-            message = str(error) if own else _unknown_component(family, str(name))
-            problems.append(Problem(f"{family}.name", message))
+            problems.append(Problem(f"{family}.name", _not_found(family, name, error)))
             selection = Any
         except ConfigError as error:
             problems += error.problems
@@ -384,10 +400,12 @@ def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
     return create_model("Config", __base__=Config, **schemas)
 
 
-def _unknown_component(family: str, name: str) -> str:
-    if name.endswith(".py"):
+def _not_found(family: str, name: Any, error: LookupError) -> str:
+    if isinstance(name, str) and ":" in name:
+        return str(error)
+    if isinstance(name, str) and name.endswith(".py"):
         return f"{name!r} is a file: name its class too, as {name}:MyClass"
-    return unknown(name, component.names(family))
+    return unknown(str(name), component.names(family))
 
 
 def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -412,10 +430,9 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Pydantic's errors, one for each place, in our words."""
     problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
-        place, field, known = _locate(detail["loc"], model)
+        place, field, section = _locate(detail["loc"], model)
         if detail["type"] == "extra_forbidden":
-            name = place.rpartition(".")[2]
-            message = unknown(name, known) if known else f"{name!r} is unknown; there are no options here"
+            message = _unknown_entry(place, section)
         elif detail["type"] == "model_type":
             message = f"{detail['input']!r} is no table of options"
         else:
@@ -424,21 +441,33 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     return list(problems.values())
 
 
-def _locate(location: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Any, list[str]]:
-    """The place of an error as the user writes it, the field that stands there, and the names known there."""
-    place, field, known = "", None, list(model.model_fields)
+def _unknown_entry(place: str, section: type[BaseModel]) -> str:
+    """What to say of an entry that its table does not have."""
+    table, _, name = place.rpartition(".")
+    known = list(section.model_fields)
+    if not issubclass(section, Selection):
+        return unknown(name, known) if known else f"{name!r} is unknown; there are no options here"
+    owner = f"the {table} {section.model_fields['name'].default!r}"
+    options = [option for option in known if option != "name"]
+    if not options:
+        return f"{name!r} is unknown; {owner} has no options"
+    return f"{unknown(name, options)}, the options of {owner}"
+
+
+def _locate(location: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Any, type[BaseModel]]:
+    """The place of an error as the user writes it, the field that stands there, and the table it is in."""
+    place, field, table = "", None, model
     section: type[BaseModel] | None = model
     for part in location:
         if section is not None:
             place = f"{place}.{part}".lstrip(".")
-            known = list(section.model_fields)
-            field = section.model_fields.get(str(part))
+            table, field = section, section.model_fields.get(str(part))
             inner = field.annotation if field else None
             section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
         elif isinstance(part, int):
             place += f"[{part}]"
             field = _item(field)
-    return place, field, known
+    return place, field, table
 
 
 def _item(annotation: Any) -> Any:

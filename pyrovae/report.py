@@ -31,6 +31,10 @@ class Report:
         if self.progress is not None:
             self.progress.advance(self.task)
 
+    def note(self, message: str) -> None:
+        """Show a sentence that stays, above any bar."""
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
     def say(self, message: str) -> None:
         """Show a message: the bar's newest, or a line of its own."""
         if self.progress is not None:

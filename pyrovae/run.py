@@ -1,4 +1,4 @@
-"""Configuration -> data, program, training, and back from a folder; no Typer, and prints nothing."""
+"""The life of a run: assembled, trained, kept in a folder and read from it; no Typer, and prints nothing."""
 
 from __future__ import annotations
 
@@ -6,102 +6,32 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 
-from pyrovae import component, data, generate, pairing
+from pyrovae import component, device, generate
+from pyrovae.assembly import anchored, build, build_objective, load_data, needing_two_rows, whole
 from pyrovae.component import Component
-from pyrovae.config import Config, Data, own_names, selected
+from pyrovae.config import Config, own_names, selected
 from pyrovae.data import Dataset, Split
 from pyrovae.diagnostics import Subject, diagnose
-from pyrovae.engine import Engine
+from pyrovae.engine import Engine, start
 from pyrovae.errors import ConfigError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
-from pyrovae.networks import Shapes
-from pyrovae.objectives import Objective
+from pyrovae.networks import rounding
 from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
-from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, steps
-
-PYTHON_ARRAY = "array-from-python"
-"""The source of a run whose data came as an array and are kept nowhere."""
+from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, first_batch, steps
 
 PICTURED = 36
 """How many samples and how many reconstructions a picture of training shows."""
-
-
-def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> SingleLayer:
-    """The program of a configuration, with weights from its seed.
-
-    Args:
-        config: the run.
-        event_shape: the shape of one datum.
-        objects: components, by family, that are there already and are copied instead of built.
-
-    Raises:
-        ConfigError: components that do not fit each other, or the data's shape.
-    """
-
-    def make(family: str, **available: Any) -> Any:
-        if objects and family in objects:
-            return _copied(family, objects[family], available)
-        selection = getattr(config, family)
-        member = component.find(family, selection.name)
-        return member(**component.supplied(member, available), **selection.options)
-
-    with seeded(config.seed, "weights"):
-        prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
-        posterior = make("posterior", event_shape=prior.event_shape)
-        if misfit := pairing.refusal(prior, posterior):
-            raise ConfigError([misfit])
-        likelihood = make("likelihood", event_shape=event_shape)
-        shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
-        return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
-
-
-def load_data(options: Data) -> Dataset:
-    """The data of a configuration, as they are stored."""
-    if options.source == PYTHON_ARRAY:
-        raise RunError(
-            "this run was trained on an array from Python, which is kept nowhere: "
-            "evaluate it on --data, and resume it from Python with VAE.load(RUN).resume(X)"
-        )
-    return data.load(
-        options.source,
-        data_dir=Path(options.dir) if options.dir else None,
-        size=(options.size[0], options.size[1]) if options.size else None,
-        color=options.color,
-        **cutting(options),
-    )
-
-
-def cutting(options: Data) -> dict[str, Any]:
-    """How rows are chosen and cut into splits, whatever the source is."""
-    return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
-
-
-def _copied(family: str, given_object: Component, available: Mapping[str, Any]) -> Component:
-    """A copy of a component that came as an object, if it was made for what this program gives it."""
-    if given_object.family != family:
-        raise ConfigError(
-            [Problem(family, f"the object is a {given_object.family}, and a {family} is needed")]
-        )
-    needed = component.supplied(type(given_object), available)
-    if given_object.given != needed:
-        made_for, wanted = _listed(given_object.given.values()), _listed(needed.values())
-        message = f"the object was made for {made_for}, and is needed for {wanted}"
-        raise ConfigError([Problem(family, message)])
-    return deepcopy(given_object)
-
-
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(str(tuple(value) if isinstance(value, Size) else value) for value in values)
 
 
 class Run:
@@ -154,14 +84,18 @@ class Run:
         return run
 
     @classmethod
-    def load(cls, path: Path, checkpoint: Checkpoint = "best", *, trust: bool = False) -> Run:
+    def load(
+        cls, path: Path, checkpoint: Checkpoint = "best", *, trust: bool = False, on: str = "cpu"
+    ) -> Run:
         """A run from its folder, with the weights of a checkpoint.
 
         Args:
             path: the run's folder.
             checkpoint: which weights.
             trust: whether components of the user's own, which the run names, may be imported: it runs them.
+            on: the name of a device.
         """
+        place = device.find(on, "--device")
         folder = Folder.open(path)
         config = folder.config(trust=trust)
         weights, facts = folder.read_weights(checkpoint)
@@ -171,7 +105,7 @@ class Run:
             program.load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"the weights in {path} do not fit its config.toml") from None
-        run = cls(config, program, facts, folder)
+        run = cls(config, program.to(place), facts, folder)
         run.history = folder.history()
         return run
 
@@ -200,6 +134,8 @@ class Run:
             weights, facts = folder.read_weights("best")
             _check_unchanged(facts, _facts(dataset))
             _warn_of_changed_code(facts, config)
+            if "engine" in facts:
+                run.facts["engine"] = facts["engine"]
             run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
             run.history = history[: state.epoch]
             if config.train.epochs < state.epoch:
@@ -215,15 +151,20 @@ class Run:
         """A run with its program and its data, before the first epoch."""
         dataset = load_data(config.data) if dataset is None else dataset
         program = build(config, Size(dataset.event_shape), objects)
-        run = cls(_anchored(config), program, _facts(dataset) | _code(config))
+        run = cls(anchored(config), program, _facts(dataset) | _code(config))
         run.prepared = prepare(dataset, config.data, program.likelihood)
+        place = device.find(config.train.device)
+        if reason := device.refusal(config.train.precision, place):
+            raise ConfigError([Problem("train.precision", reason)])
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
-        objective = run._objective(len(dataset.train))  # refused now, if at all
+        program.to(place)
+        run.prepared = replace(run.prepared, dataset=run.prepared.dataset.to(place))
+        objective = build_objective(run.config, program, len(dataset.train))  # refused now, if at all
         if config.train.patience is not None and not len(dataset.validation):
             raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
         if min(config.train.batch_size, len(dataset.train)) == 1:
-            for what in _needing_two_rows(program, objective):
+            for what in needing_two_rows(program, objective):
                 raise ConfigError([Problem("train.batch_size", f"{what} needs 2 rows in a batch")])
         return run
 
@@ -231,18 +172,21 @@ class Run:
         """A pickled or copied run leaves its training data behind."""
         return {**vars(self), "prepared": None}
 
-    def train(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
+    def train(
+        self, on_batch: Callable[[], None] = lambda: None, on_note: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Metrics]:
         """Train for the epochs that are left; keeps and yields the metrics of each.
 
         An epoch that does not finish leaves no trace. In the end the program has the best epoch's weights.
 
         Args:
             on_batch: called after every step.
+            on_note: called with what there is to say of it in a sentence.
 
         Raises:
             TrainingError: the loss is no longer finite.
         """
-        trainer = self._trainer()
+        trainer = self._trainer(on_note)
         try:
             for metrics in trainer.run(on_batch):
                 self._keep(metrics, trainer.snapshot())
@@ -297,7 +241,7 @@ class Run:
         elif split is not None:
             raise RunError("other data are evaluated whole: give a split or a source, not both")
         else:
-            dataset = load_data(_whole(self.config.data, source))
+            dataset = load_data(whole(self.config.data, source))
             split = "test" if len(dataset.test) else "train"
         if Size(dataset.event_shape) != self.program.event_shape:
             raise RunError(
@@ -305,7 +249,7 @@ class Run:
                 f"the run is for shape {tuple(self.program.event_shape)}"
             )
         prepared = prepare(dataset, self.config.data, self.program.likelihood)
-        rows = prepared.dataset.splits[split].drawn()
+        rows = prepared.dataset.splits[split].drawn().to(device.of(self.program))
         if not len(rows):
             raise RunError(f"the run has no {split} rows (data.{split} = {getattr(self.config.data, split)})")
         return rows, prepared.is_likelihood
@@ -361,26 +305,25 @@ class Run:
         else:
             raise RunError("no epoch was finished: there is nothing to save")
 
-    def _objective(self, data_size: int) -> Objective:
-        """The objective of the configuration.
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Inside, torch computes as the configuration says: how precisely, and on how many threads."""
+        options, place = self.config.train, device.of(self.program)
+        rounds = options.precision == "bf16"
+        with (
+            device.threaded(options.threads),
+            device.multiplying(options.precision, place),
+            device.explaining(place),
+            rounding(self.program, rounds),
+        ):
+            yield
 
-        Raises:
-            ConfigError: it cannot train this program, or its options exclude each other.
-        """
-        selection = self.config.objective
-        member = component.find("objective", selection.name)
-        parts = self.program.posterior, self.program.prior
-        if problems := pairing.objective_refusals(member, selection.options, *parts):
-            raise ConfigError(problems)
-        given = component.supplied(member, {"program": self.program, "data_size": data_size})
-        return member(**given, **selection.options)  # type: ignore[return-value]
-
-    def _trainer(self) -> Trainer:
+    def _trainer(self, on_note: Callable[[str], None]) -> Trainer:
         if self.prepared is None:
             raise RunError("this run was loaded to be read: go on with Run.resume")
         options, data = self.config.train, self.prepared.dataset
         trainer = Trainer(
-            Engine(self._objective(len(data.train)), options.optimizer, options.clip),
+            self._engine(data.train, on_note),
             data.train,
             data.validation,
             seed=self.config.seed,
@@ -390,6 +333,7 @@ class Run:
             lr_schedule=options.lr_schedule,
             patience=options.patience,
             history=self.history,
+            computing=self._computing,
         )
         if "last" in self.snapshots:
             try:
@@ -397,6 +341,23 @@ class Run:
             except (RuntimeError, ValueError, KeyError):
                 raise RunError("the state to resume from does not fit the run's config.toml") from None
         return trainer
+
+    def _engine(self, train: Split, on_note: Callable[[str], None]) -> Engine:
+        """The engine of the configuration; a run goes on with the one that it was begun with."""
+        options = self.config.train
+        begun_with = self.facts.get("engine") if options.engine == "auto" else None
+        with self._computing():
+            started = start(
+                begun_with or options.engine,  # type: ignore[arg-type]
+                build_objective(self.config, self.program, len(train)),
+                options.optimizer,
+                options.clip,
+                example=first_batch(train, options.batch_size),
+                steps=options.epochs * self.steps_per_epoch,
+            )
+        self.facts["engine"] = started.mode
+        on_note(started.note)
+        return started.engine
 
     def _keep(self, metrics: Metrics, snapshot: Snapshot) -> None:
         kept = {**self.snapshots, "last": snapshot}
@@ -429,24 +390,14 @@ class Run:
         restored = generate.reconstruct(self.program, [rows], seed=seed)
         figure = plots.panels(
             {
-                "E[x|z], codes from the prior": samples.mean,
-                "data": rows,
-                "E[x|z], codes of these data": restored.mean,
+                "E[x|z], codes from the prior": samples.mean.cpu(),
+                "data": rows.cpu(),
+                "E[x|z], codes of these data": restored.mean.cpu(),
             },
             title=f"epoch {epoch}",
         )
         with self.folder.picture(epoch) as file:
             plots.save(figure, file)
-
-
-def _anchored(config: Config) -> Config:
-    """The configuration with absolute paths, which hold wherever the run is read."""
-    options, update = config.data, {}
-    if options.source != PYTHON_ARRAY and options.source not in data.names():
-        update["source"] = str(Path(options.source).expanduser().resolve())
-    if options.dir is not None:
-        update["dir"] = str(Path(options.dir).expanduser().resolve())
-    return config.model_copy(update={"data": options.model_copy(update=update)})
 
 
 def _facts(dataset: Dataset) -> dict[str, str]:
@@ -475,25 +426,3 @@ def _check_unchanged(recorded: Mapping[str, str], now: Mapping[str, str]) -> Non
     """Refuse data that are not those a run was trained on: rows to test on may have been trained on."""
     if any(recorded[name] != value for name, value in now.items()):
         raise RunError("the data have changed since the run was trained on them")
-
-
-def _whole(options: Data, source: str) -> Data:
-    """The options to read all rows of another source with."""
-    update: dict[str, Any] = {
-        "source": source,
-        "validation": 0.0,
-        "test": 0.0,
-        "limit": None,
-        "exclude_labels": [],
-    }
-    if not Path(source).is_dir():
-        update |= {"size": None, "color": False}
-    return options.model_copy(update=update)
-
-
-def _needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:
-    """What makes no sense of a single row."""
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in program.modules()):
-        yield "batch normalisation"
-    if objective.smallest_batch > 1:
-        yield f"the objective {component.name_of(type(objective))!r}"

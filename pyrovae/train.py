@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict, cast
@@ -13,6 +14,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
@@ -77,6 +79,7 @@ class Trainer:
         lr_schedule: which of :data:`SCHEDULES`.
         patience: stop after this many epochs without a lower validation loss; ``None``: never.
         history: metrics of the epochs that have been run.
+        computing: the settings of torch that an epoch has.
 
     Source: Hoffman, Blei, Wang and Paisley, *Stochastic Variational Inference*, 2013.
 
@@ -97,6 +100,7 @@ class Trainer:
     lr_schedule: ScheduleName
     patience: int | None
     history: list[Metrics]
+    computing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def run(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
         """Run the epochs that are left, and yield the metrics of each when it has been added to the history.
@@ -105,7 +109,8 @@ class Trainer:
             TrainingError: the loss is no longer finite.
         """
         while not self.finished:
-            metrics = self._epoch(len(self.history) + 1, on_batch)
+            with self.computing():
+                metrics = self._epoch(len(self.history) + 1, on_batch)
             self.history.append(metrics)
             yield metrics
 
@@ -122,9 +127,10 @@ class Trainer:
         return len(self.history) - best_epoch(self.history) >= self.patience
 
     def snapshot(self) -> Snapshot:
-        """A copy of the state after the last epoch."""
-        weights = dict(self.engine.objective.program.state_dict())
-        return Snapshot(len(self.history), deepcopy(weights), deepcopy(self.engine.state_dict()))
+        """A copy of the state after the last epoch, in the processor's memory."""
+        state = self.engine.objective.program.state_dict(), self.engine.state_dict()
+        weights, optimizer = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
+        return Snapshot(len(self.history), dict(weights), optimizer)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to the state of a snapshot."""
@@ -136,22 +142,24 @@ class Trainer:
         program = self.engine.objective.program
         lr = self.lr * SCHEDULES[self.lr_schedule]((epoch - 1) / self.epochs)
         start = time.perf_counter()
-        totals = torch.zeros(3, dtype=torch.float64)
+        totals = torch.zeros(())  # a single number adds to tensors of any device
         program.train()
         with seeded(self.seed, "train", epoch), pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # _check_terms says it better
-            batches = _shuffled(len(self.train), self.batch_size)
-            for done, index in enumerate(batches, start=(epoch - 1) * len(batches)):
+            batches = _shuffled(self.train, self.batch_size)
+            for done, x in enumerate(self.train.reading(batches), start=(epoch - 1) * len(batches)):
                 ramp = self.engine.objective.ramp(done / len(batches), done)
-                terms = self.engine.step(self.train.rows(index), lr, ramp)
-                _check_terms(epoch, *terms.tolist())
-                totals += terms
+                terms = self.engine.step(x, lr, ramp)
+                if terms.is_cpu:  # elsewhere it would wait for the device
+                    _check_terms(epoch, *terms.tolist())
+                totals = totals + terms
                 on_batch()
         with seeded(self.seed, "calibrate", epoch), inspected(program):
             program.calibrate(self.train.batches())
         program.eval()
         seconds = time.perf_counter() - start
         loss, reconstruction, kl = (totals / len(self.train)).tolist()
+        _check_terms(epoch, loss, reconstruction, kl)
         metrics: Metrics = {
             "epoch": epoch,
             "train_loss": loss,
@@ -168,10 +176,11 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         """The terms on the validation data, under the same noise in every epoch."""
-        totals = torch.zeros(3, dtype=torch.float64)
+        totals = torch.zeros(())  # a single number adds to tensors of any device
         with seeded(self.seed, "validate"), inspected(self.engine.objective):
             for x in self.validation.batches():
-                totals += torch.stack([term.double() for term in self.engine.objective(x)]) * len(x)
+                terms = torch.stack([term.double() for term in self.engine.objective(x)])
+                totals = totals + terms * len(x)
         loss, reconstruction, kl = (totals / len(self.validation)).tolist()
         return {
             "validation_loss": loss,
@@ -186,19 +195,28 @@ def best_epoch(history: Sequence[Metrics]) -> int:
     return min(history, key=lambda metrics: metrics.get("validation_loss", -metrics["epoch"]))["epoch"]
 
 
+def first_batch(split: Split, batch_size: int) -> Tensor:
+    """As many rows as the first batch of an epoch has, under noise of their own."""
+    with seeded("first batch"):
+        return split.rows(_shuffled(split, batch_size)[0])
+
+
 def steps(n: int, batch_size: int) -> int:
     """How many batches n rows make; a single row left over, which cannot be normalised, joins the last."""
     full, left = divmod(n, batch_size)
     return max(1, full + (left > 1))
 
 
-def _shuffled(n: int, batch_size: int) -> Sequence[Tensor]:
-    """The numbers below n in random order, in batches."""
-    return torch.randperm(n).tensor_split([batch_size * i for i in range(1, steps(n, batch_size))])
+def _shuffled(split: Split, batch_size: int) -> Sequence[Tensor]:
+    """The numbers of the rows in random order, in batches; beside the rows, where these are in memory."""
+    order = torch.randperm(len(split))
+    if isinstance(split.raw, Tensor):
+        order = order.to(split.raw.device)
+    return order.tensor_split([batch_size * i for i in range(1, steps(len(split), batch_size))])
 
 
 def _check_terms(epoch: int, loss: float, reconstruction: float, kl: float) -> None:
-    """Refuse a step whose loss is not finite, and say which of its terms it is."""
+    """Refuse a loss that is not finite, and say which of its terms it is."""
     for name, value in {"reconstruction": reconstruction, "KL": kl, "loss": loss}.items():
         if not math.isfinite(value):
             raise _broken(epoch, f"the {name} is {value}")

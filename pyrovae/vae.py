@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from pyrovae import component, generate
+from pyrovae import component, device, generate
+from pyrovae.assembly import PYTHON_ARRAY, cutting
 from pyrovae.component import Component
 from pyrovae.config import DEFAULT_COMPONENTS, resolve
 from pyrovae.data import Dataset, Split, from_arrays
@@ -23,7 +25,7 @@ from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.quantities import Findings
 from pyrovae.report import epoch_line, reporting
-from pyrovae.run import PYTHON_ARRAY, Run, cutting
+from pyrovae.run import Run
 
 Array = NDArray[np.float32]
 ROWS_AT_ONCE = 100  # for importance sampling, which has many draws of every row in memory
@@ -138,15 +140,15 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> Array:
         """Posterior means E_q[z] of the rows of X, (n, latent_dim)."""
-        return generate.encode(self.program, self._rows(X).batches()).numpy()
+        return generate.encode(self.program, self._rows(X).batches()).numpy(force=True)
 
     def reconstruct(self, X: ArrayLike) -> Array:
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
-        return generate.reconstruct(self.program, self._rows(X).batches()).mean.numpy()
+        return generate.reconstruct(self.program, self._rows(X).batches()).mean.numpy(force=True)
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Array:
         """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
-        return generate.sample(self.program, n, seed=seed).x.numpy()
+        return generate.sample(self.program, n, seed=seed).x.numpy(force=True)
 
     def score_samples(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
         """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
@@ -269,7 +271,8 @@ class VAE(TransformerMixin, BaseEstimator):
                 f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
                 f"{tuple(self.program.event_shape)}."
             )
-        return prepare(dataset, options, self.program.likelihood)
+        prepared = prepare(dataset, options, self.program.likelihood)
+        return replace(prepared, dataset=prepared.dataset.to(device.of(self.program)))
 
     def _train(self, run: Run) -> None:
         assert run.prepared is not None
@@ -279,7 +282,7 @@ class VAE(TransformerMixin, BaseEstimator):
         for line in (run.prepared.dataset.describe(), *run.prepared.notes, *run.caveats):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
-            for metrics in run.train(report.step):
+            for metrics in run.train(report.step, report.note):
                 report.say(epoch_line(metrics, epochs, run.terms))
 
 

@@ -11,9 +11,9 @@ import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Size
 
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.programs.single_layer import SingleLayer
-from pyrovae.run import build
 
 Build: TypeAlias = Callable[..., SingleLayer]
 

@@ -21,10 +21,10 @@ from torch import Size
 
 import pyrovae
 from pyrovae import component, objectives
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.errors import ConfigError
 from pyrovae.networks import Shapes
-from pyrovae.run import build
 
 PICTURE = Size([1, 8, 8])
 

@@ -258,9 +258,26 @@ def test_an_unknown_component_is_told_with_the_known_ones_and_the_nearest(family
     [
         ({"pror": "normal"}, "pror", ["did you mean 'prior'?", "seed, latent_dim, prior", "train"]),
         ({"train": {"epoch": 3}}, "train.epoch", ["did you mean 'epochs'?", "batch_size", "watch"]),
-        ({"network": {"hiden": [3]}}, "network.hiden", ["did you mean 'hidden'?", "activation", "dropout"]),
-        ({"network": {"name": "linear", "hidden": [3]}}, "network.hidden", ["'hidden' is unknown"]),
-        ({"prior": {"scale": 1.0}}, "prior.scale", ["'scale' is unknown"]),
+        (
+            {"network": {"hiden": [3]}},
+            "network.hiden",
+            [
+                "did you mean 'hidden'?",
+                "choose from hidden, activation",
+                ", the options of the network 'mlp'",
+            ],
+        ),
+        (
+            {"network": {"name": "linear", "hidden": [3]}},
+            "network.hidden",
+            ["'hidden' is unknown", "the network 'linear' has no options"],
+        ),
+        ({"prior": {"scale": 1.0}}, "prior.scale", ["'scale' is unknown; the prior 'normal' has no options"]),
+        (
+            {"objective": {"name": "iwae", "beta": 2.0}},
+            "objective.beta",
+            ["'beta' is unknown; choose from particles", ", the options of the objective 'iwae'"],
+        ),
         ({"objective": "iwea"}, "objective.name", ["'iwea'", "elbo", "mean-field-elbo"]),
         ({"train": {"optimizer": "adm"}}, "train.optimizer", ["'adm'", "adam, adamw, rmsprop, sgd"]),
         ({"train": {"lr_schedule": 1}}, "train.lr_schedule", ["constant, linear, cosine"]),

@@ -19,6 +19,7 @@ from pyrovae.diagnostics import Findings, Subject
 from pyrovae.diagnostics.coordinates import Coordinates
 from pyrovae.errors import ConfigError
 from pyrovae.evaluate import inspected
+from pyrovae.generate import encode
 from pyrovae.programs import Program
 
 Z = 4.0
@@ -170,3 +171,37 @@ def test_what_is_biased_for_codes_that_depend_on_each_other_is_refused(unvalidat
         objective = objective_of(Chain(upwards=upwards), "iwae", gradient="doubly-reparameterised")
         with pytest.raises(ConfigError, match="takes codes of one site, not of several"):
             objective(X)
+    with pytest.raises(ConfigError, match=r"z_2 of q.* depend on others: 'tc' takes codes that do not"):
+        objective_of(Chain(upwards=False), "tc")(X)
+    with pytest.raises(ConfigError, match=r"z_1 of q.* depend on others: 'tc' takes codes that do not"):
+        objective_of(Chain(upwards=True), "tc")(X)
+
+
+class Apart(Chain):
+    """Its guide draws z_2 from x too, whatever z_1 is."""
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z_1", self.q(0, x[:, 0]))
+            pyro.sample("z_2", self.q(1, x[:, 0]))
+
+
+def test_total_correlation_takes_several_codes_that_are_independent_given_the_data(unvalidated: None) -> None:
+    program = Apart(upwards=False)
+    loss, reconstruction, kl = objective_of(program, "tc", beta=1.0)(X)
+    torch.testing.assert_close(loss, kl - reconstruction)
+
+
+@each_order
+def test_the_mean_of_a_code_is_that_over_those_which_it_depends_on(upwards: bool) -> None:
+    program, draws = Chain(upwards=upwards), 4000
+    a, b, s, t = program.weights.detach()
+    found = encode(program, [X], draws=draws)
+    expected, scale = torch.cat([a * X, a * b * X], 1), torch.stack([s, torch.hypot(b * s, t)])
+    assert ((found - expected).abs() < Z * scale / draws**0.5).all()
+
+
+def test_codes_that_are_independent_given_the_data_have_their_means_in_closed_form() -> None:
+    program = Apart(upwards=False)
+    a, b = program.weights.detach()[:2]
+    torch.testing.assert_close(encode(program, [X], draws=1).detach(), torch.cat([a * X, b * X], 1))

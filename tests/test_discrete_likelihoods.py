@@ -16,6 +16,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from pyrovae import generate, supports
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.discretized_logistic import DiscretizedLogistic as Rounded
@@ -29,7 +30,6 @@ from pyrovae.likelihoods.negative_binomial import NegativeBinomial
 from pyrovae.likelihoods.poisson import Poisson
 from pyrovae.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 from pyrovae.programs.single_layer import SingleLayer
-from pyrovae.run import build
 
 FALSE_ALARM = 5.7e-7
 """Probability that a chi-square test of right draws fails, as that of 5 standard errors."""

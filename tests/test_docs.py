@@ -19,10 +19,11 @@ from pydantic import Field
 from torch import Size
 from torch.distributions import constraints
 
+from pyrovae.assembly import build
 from pyrovae.cli import main
 from pyrovae.config import Config
 from pyrovae.priors import Prior
-from pyrovae.run import Run, build
+from pyrovae.run import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -22,7 +22,7 @@ from pyrovae.cli import main
 from pyrovae.config import selected
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.evaluate import Estimates, Evaluation, evaluate, pareto_k, summarise
-from pyrovae.quantities import Histogram, Quantity
+from pyrovae.quantities import Histogram, Quantity, median
 
 each_dimension = pytest.mark.parametrize("d", [2, 10])
 
@@ -343,9 +343,22 @@ def test_a_diagnostic_is_printed_with_its_notes_and_drawn_where_it_says(run: Pat
     assert "ranks of data" in end.out
     assert "1.500   ranks" in end.out
     assert "They are made up." in end.out
-    picture = run / "figures" / "Ranks-given.png"
-    assert str(picture) in end.out.splitlines()
+    picture = Path(end.out.splitlines()[-1])
+    assert picture.parent == run / "figures"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_several_sources_stand_side_by_side(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    (run.parent / "test").mkdir()
+    for copy in ("other.npy", "test/rows.npy"):
+        (run.parent / copy).write_bytes((run.parent / "rows.npy").read_bytes())
+    for source in ("rows.npy", "other.npy", "test/rows.npy", "../" * 60 + str(run.parent / "rows.npy")[1:]):
+        end = call("evaluate", run, "--data", source, "--particles", 2, "--with", own(run))
+        assert end.code == 0, end.err
+    drawn = {file.name for file in (run / "figures").glob("Ranks-of-*")}
+    assert {f"Ranks-of-{name}.npy.png" for name in ("rows", "other", "test-rows")} < drawn
+    assert max(map(len, drawn)) < 120
 
 
 def test_json_holds_everything(run: Path) -> None:
@@ -391,7 +404,8 @@ def test_every_mistake_is_a_sentence_with_what_is_allowed(run: Path) -> None:
         "active-units.x=1",
     ]
     assigned = [part for setting in settings for part in ("--set", setting)]
-    end = evaluated(run, "--with", own(run), "--with", "activ-units", *assigned)
+    asked = [part for name in ("activ-units", "nowhere.py:Ranks", "own.py") for part in ("--with", name)]
+    end = evaluated(run, "--with", own(run), *asked, *assigned)
     assert (end.code, end.out) == (2, "")
     for sentence in (
         f"error: {own(run)}.levels: 1 is not allowed; it must be an integer >= 2",
@@ -399,7 +413,9 @@ def test_every_mistake_is_a_sentence_with_what_is_allowed(run: Path) -> None:
         "error: nothing.x: 'nothing' is unknown; choose from active-units,",
         "error: ais.steps: ais is not run; ask for it with --with ais",
         "error: active-units.x: 'x' is unknown; choose from",
-        "error: diagnostic: 'activ-units' is unknown (did you mean 'active-units'?); choose from",
+        "error: --with: 'activ-units' is unknown (did you mean 'active-units'?); choose from active-units,",
+        "error: --with: there is no file nowhere.py",
+        "error: --with: 'own.py' is a file: name its class too, as own.py:MyClass",
     ):
         assert any(line.startswith(sentence) for line in end.err.splitlines()), (sentence, end.err)
     assert "--set" in evaluated(run, "--set", "active-units.x").err
@@ -454,3 +470,21 @@ def test_uniform_values_lie_in_the_band_and_others_leave_it() -> None:
         ranks = torch.randint(levels, (50_000,))
         assert outside(ranks, levels) <= 0.2  # 25 bins at most, each outside with probability 5%: 1 in 1,000
         assert outside(ranks // 2, levels) > 0.5
+
+
+def test_the_error_of_a_median_is_what_it_says() -> None:
+    scores = []
+    for _ in range(1000):
+        found = median(torch.empty(200).exponential_())
+        scores.append((found.value - math.log(2)) / found.data_error)
+        assert math.isnan(found.monte_carlo_error)
+    within = sum(abs(score) < 1 for score in scores) / len(scores)
+    assert abs(within - 0.68) < 0.06  # of 1,000 trials +- 0.015; a distance of ranks is one of 200
+
+
+def test_a_median_leaves_out_what_is_not_a_number() -> None:
+    values = torch.tensor([3.0, math.nan, 1.0, -math.inf, 2.0])
+    assert median(values).value == 1.0 == values.nanmedian()
+    assert math.isnan(median(torch.tensor([1.0])).data_error)
+    assert math.isnan(median(torch.tensor([math.nan])).value)
+    assert median(torch.tensor([1.0])).value == 1.0

@@ -12,11 +12,11 @@ from members import shaken
 from scipy.stats import multivariate_normal, norm
 from torch import Size, Tensor
 
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.distributions.mixture import Mixture, cross_log_prob
 from pyrovae.priors.mixture import Mixture as MixturePrior
 from pyrovae.priors.vamp import Vamp
-from pyrovae.run import build
 
 
 def normals(k: int, d: int, smallest: float = 0.1) -> dist.TorchDistribution:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from pyrovae import VAE, component
 from pyrovae.cli import main
 from pyrovae.config import resolve
 from pyrovae.errors import ConfigError, RunError
+from pyrovae.priors import Prior
 from pyrovae.run import Run
 
 NETS = '''
@@ -63,6 +66,37 @@ class Shifted(Prior):
 
 class Empty(Prior):
     support = constraints.real_vector
+"""
+LACKING = """
+from torch import Size, nn
+from torch.distributions import constraints
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Network
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+
+class Anywhere(Prior):
+    def forward(self, encode): ...
+
+class Nowhere(Posterior):
+    features = 3
+
+class Mute(Posterior):
+    support = constraints.real_vector
+    def forward(self, features): ...
+
+class Everything(Likelihood):
+    def forward(self, features): ...
+
+class Unbegun(Likelihood):
+    support = constraints.boolean
+    def __init__(self, event_shape): ...
+    def forward(self, features): ...
+
+class Half(Network):
+    def __init__(self, shapes):
+        nn.Module.__init__(self)
+        self.encoder = nn.Identity()
 """
 WRONG = {
     "broken.py": "1 / 0",
@@ -180,6 +214,35 @@ def test_a_class_without_what_its_family_must_have_is_refused(file: Path) -> Non
     (file.parent / "mine.py").write_text(PRIOR)
     with pytest.raises(ConfigError, match=r"prior.name: 'mine.py:Empty' has no forward"):
         resolve({"prior": "mine.py:Empty"})
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "lacks"),
+    [
+        ("prior", "Anywhere", "has no support"),
+        ("posterior", "Nowhere", "has no forward and no support"),
+        ("posterior", "Mute", "has no features; every posterior has support, features"),
+        ("likelihood", "Everything", "has no support; every likelihood has support, features"),
+        ("likelihood", "Unbegun", "has no features; every likelihood has support, features"),
+        ("network", "Half", "has no decoder; every network has encoder, decoder"),
+    ],
+)
+def test_what_a_component_lacks_is_said_in_a_sentence_that_names_class_and_file(
+    file: Path, capsys: pytest.CaptureFixture[str], family: str, name: str, lacks: str
+) -> None:
+    (file.parent / "lacking.py").write_text(LACKING)
+    assert main_until_exit(["train", "--set", f"{family}.name=lacking.py:{name}", "--run", "run"]) == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"error: {family}.name: '(/.*/)?lacking.py:{name}' {lacks}", error), error
+    assert not Path("run").exists()
+
+
+def test_an_object_that_lacks_something_is_refused_too(file: Path) -> None:
+    class Anywhere(Prior):
+        def forward(self, encode: object) -> Any: ...
+
+    with pytest.raises(ConfigError, match=r"Anywhere' has no support"):
+        VAE(prior=Anywhere(2), latent_dim=2).fit(torch.rand(20, 5).round())
 
 
 def test_a_file_that_could_not_be_run_to_its_end_is_no_better_the_second_time(file: Path) -> None:

@@ -18,13 +18,14 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from pyrovae import VAE, component, preparation, supports
+from pyrovae.assembly import load_data
 from pyrovae.config import Data, parse_assignment, resolve
 from pyrovae.data import Dataset, from_arrays, load
 from pyrovae.errors import ConfigError, DataError, PyrovaeError
 from pyrovae.likelihoods import Likelihood
 from pyrovae.likelihoods.gaussian import Gaussian
 from pyrovae.preparation import Prepared, prepare
-from pyrovae.run import Run, load_data
+from pyrovae.run import Run
 
 LIKELIHOODS = component.names("likelihood")
 

@@ -15,6 +15,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from pyrovae import component, pairing
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError
@@ -22,7 +23,7 @@ from pyrovae.evaluate import evaluate
 from pyrovae.generate import encode, reconstruct, sample
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.randomness import mix, seeded
-from pyrovae.run import Run, build
+from pyrovae.run import Run
 
 PICTURE = Size([1, 8, 8])
 SMALL = {"latent_dim": 2, "network": {"name": "mlp", "hidden": [16]}}

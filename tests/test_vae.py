@@ -427,7 +427,7 @@ def test_a_loaded_vae_fits_again_as_it_was_configured(vae: VAE, saved: Path) -> 
 
 
 def test_the_last_checkpoint_is_loaded_where_it_is_asked_for(tmp_path: Path) -> None:
-    fitted = small(epochs=6, lr=0.5, seed=1).fit(X)
+    fitted = small(epochs=6, lr=0.5, seed=3).fit(X)
     best = max(fitted.history, key=lambda metrics: metrics["validation_elbo"])["epoch"]
     assert best < 6
     fitted.save(tmp_path / "run")

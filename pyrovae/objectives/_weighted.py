@@ -12,8 +12,9 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from pyrovae import sites
+from pyrovae import device, sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Objective, Terms
 from pyrovae.programs import Program
@@ -58,6 +59,15 @@ class Traced(ELBO):
         if self.analytic:
             return sites.kl_coordinates(model, guide, analytic=True).sum()
         return sites.kl(model, guide).sum()
+
+
+class Aside(TorchFunctionMode):
+    """What Pyro's ELBOs report in numbers, beside what they differentiate, is not waited for: it reads 0."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return 0.0 if func is Tensor.item else func(*args, **(kwargs or {}))
 
 
 class Weighted(Messenger):
@@ -137,9 +147,10 @@ class WeightedELBO(Objective):
         weight = self.weight.beta if self.capacity is not None else self.weight.beta * ramp
         weighted = Weighted(weight)
         model, guide = weighted(self.program.model), weighted(self.program.guide)
-        loss, reconstruction, kl = torch.zeros(3, dtype=torch.float64, device=x.device)
+        loss, reconstruction, kl = torch.zeros(3, dtype=device.widest(x.device), device=x.device)
         for traces in self.elbo.traces(model, guide, x):
-            surrogate = self.elbo.surrogate(*traces) / self.elbo.num_particles
+            with Aside():
+                surrogate = self.elbo.surrogate(*traces) / self.elbo.num_particles
             with torch.no_grad():
                 reconstruction = reconstruction + self.elbo.reconstruction(*traces) / self.elbo.num_particles
                 kl = kl + self.elbo.kl(*traces) / self.elbo.num_particles

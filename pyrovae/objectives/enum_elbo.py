@@ -12,7 +12,9 @@ from pyro.infer.util import Dice
 from pyro.ops import packed
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from pyrovae import device
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, Weight, WeightedELBO
@@ -69,7 +71,7 @@ def _refuse_too_many_codes(program: Program) -> None:
     posterior: Any = getattr(program, "posterior", None)
     if posterior is None or not posterior.one_site_per_variable:
         return  # a program of the user's own; or a pair that is refused for other reasons
-    codes = posterior(torch.zeros(posterior.features)).base_dist
+    codes = posterior(torch.zeros(posterior.features, device=device.of(posterior))).base_dist
     values, variables = len(codes.enumerate_support(expand=False)), codes.batch_shape.numel()
     if values**variables > MOST_CODES:
         message = (
@@ -79,12 +81,27 @@ def _refuse_too_many_codes(program: Program) -> None:
         raise ConfigError([Problem("objective.name", message)])
 
 
+class _Everywhere(TorchFunctionMode):
+    """Pyro leaves out what has a probability of 0: here it counts 0, so that no shape depends on values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.all:
+            return False
+        if func is Tensor.masked_select:
+            values, mask = args
+            return values.where(mask, 0.0)
+        return func(*args, **(kwargs or {}))
+
+
 class _TraceEnumELBO(Traced, TraceEnum_ELBO):
     def traces(self, model: Any, guide: Any, x: Tensor) -> Iterator[tuple[Trace, Trace]]:
         return super().traces(model, config_enumerate(guide), x)
 
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
-        return -_compute_dice_elbo(model, guide)
+        with _Everywhere():
+            return -_compute_dice_elbo(model, guide)
 
     def reconstruction(self, model: Trace, guide: Trace) -> Tensor:
         return _expectation(
@@ -108,4 +125,5 @@ def _expectation(model: Trace, guide: Trace, terms: list[tuple[str, Tensor]]) ->
     costs: dict[Any, list[Tensor]] = {}
     for name, term in terms:
         costs.setdefault(ordering[name], []).append(term)
-    return Dice(guide, ordering).compute_expectation(costs)
+    with _Everywhere():
+        return Dice(guide, ordering).compute_expectation(costs)

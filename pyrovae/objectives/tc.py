@@ -10,6 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyrovae import sites
+from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._aggregate import AggregateELBO, AggregateObjective
 from pyrovae.programs import Program
@@ -36,11 +37,14 @@ class Tc(AggregateObjective):
     there q(z|x) stands for q(z), and the loss is that of ``elbo`` with the weight gamma.
 
     Args:
-        program: model and guide; sites of a code are to be independent given x.
+        program: model and guide.
         data_size: N, the number of training data.
         alpha: weight of the mutual information between data and codes.
         beta: weight of the total correlation.
         gamma: weight of the coordinates' distances to their priors.
+
+    Raises:
+        ConfigError: on the first batch, where the guide's sites depend on each other given x.
 
     Source: Chen, Li, Grosse and Duvenaud, *Isolating Sources of Disentanglement in Variational Autoencoders*,
     2018, equations 2 and 4; the weights are those of its stratified estimate, appendix C.2.
@@ -79,6 +83,11 @@ class _TotalCorrelationELBO(AggregateELBO):
 
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
         names = guide.stochastic_nodes
+        if dependent := sites.dependent(guide):
+            reason = (
+                f"{', '.join(dependent)} of q(z|x) depend on others: 'tc' takes codes that do not, given x"
+            )
+            raise ConfigError([Problem("objective.name", f"{reason}; 'elbo' fits")])
         of_each = torch.cat([_cross_log_prob(guide.nodes[name]) for name in names], -1)
         joint = log_aggregate(of_each.sum(-1), self.data_size)
         product = log_aggregate(of_each, self.data_size).sum(-1)

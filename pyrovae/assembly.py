@@ -1,0 +1,142 @@
+"""Configuration -> data, program and objective; keeps nothing, and knows no folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import Size, nn
+
+from pyrovae import component, data, pairing
+from pyrovae.component import Component
+from pyrovae.config import Config, Data
+from pyrovae.data import Dataset
+from pyrovae.errors import ConfigError, Problem, RunError
+from pyrovae.networks import Shapes
+from pyrovae.objectives import Objective
+from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.randomness import seeded
+
+PYTHON_ARRAY = "array-from-python"
+"""The source of a run whose data came as an array and are kept nowhere."""
+
+
+def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> SingleLayer:
+    """The program of a configuration, with weights from its seed.
+
+    Args:
+        config: the run.
+        event_shape: the shape of one datum.
+        objects: components, by family, that are there already and are copied instead of built.
+
+    Raises:
+        ConfigError: components that do not fit each other, or the data's shape.
+    """
+
+    def make(family: str, **available: Any) -> Any:
+        if objects and family in objects:
+            return component.complete(_copied(family, objects[family], available))
+        selection = getattr(config, family)
+        member = component.find(family, selection.name)
+        return component.complete(member(**component.supplied(member, available), **selection.options))
+
+    with seeded(config.seed, "weights"):
+        prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
+        posterior = make("posterior", event_shape=prior.event_shape)
+        if misfit := pairing.refusal(prior, posterior):
+            raise ConfigError([misfit])
+        likelihood = make("likelihood", event_shape=event_shape)
+        shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
+        return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
+
+
+def load_data(options: Data) -> Dataset:
+    """The data of a configuration, as they are stored."""
+    if options.source == PYTHON_ARRAY:
+        raise RunError(
+            "this run was trained on an array from Python, which is kept nowhere: "
+            "evaluate it on --data, and resume it from Python with VAE.load(RUN).resume(X)"
+        )
+    return data.load(
+        options.source,
+        data_dir=Path(options.dir) if options.dir else None,
+        size=(options.size[0], options.size[1]) if options.size else None,
+        color=options.color,
+        **cutting(options),
+    )
+
+
+def cutting(options: Data) -> dict[str, Any]:
+    """How rows are chosen and cut into splits, whatever the source is."""
+    return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
+
+
+def build_objective(config: Config, program: SingleLayer, data_size: int) -> Objective:
+    """The objective of a configuration.
+
+    Args:
+        config: the run.
+        program: that it built.
+        data_size: the number of training data.
+
+    Raises:
+        ConfigError: it cannot train this program, or its options exclude each other.
+    """
+    selection = config.objective
+    member = component.find("objective", selection.name)
+    if problems := pairing.objective_refusals(member, selection.options, program.posterior, program.prior):
+        raise ConfigError(problems)
+    given = component.supplied(member, {"program": program, "data_size": data_size})
+    return member(**given, **selection.options)  # type: ignore[return-value]
+
+
+def needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:
+    """What makes no sense of a single row."""
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in program.modules()):
+        yield "batch normalisation"
+    if objective.smallest_batch > 1:
+        yield f"the objective {component.name_of(type(objective))!r}"
+
+
+def anchored(config: Config) -> Config:
+    """The configuration with absolute paths, which hold wherever the run is read."""
+    options, update = config.data, {}
+    if options.source != PYTHON_ARRAY and options.source not in data.names():
+        update["source"] = str(Path(options.source).expanduser().resolve())
+    if options.dir is not None:
+        update["dir"] = str(Path(options.dir).expanduser().resolve())
+    return config.model_copy(update={"data": options.model_copy(update=update)})
+
+
+def whole(options: Data, source: str) -> Data:
+    """The options to read all rows of another source with."""
+    update: dict[str, Any] = {
+        "source": source,
+        "validation": 0.0,
+        "test": 0.0,
+        "limit": None,
+        "exclude_labels": [],
+    }
+    if not Path(source).is_dir():
+        update |= {"size": None, "color": False}
+    return options.model_copy(update=update)
+
+
+def _copied(family: str, given_object: Component, available: Mapping[str, Any]) -> Component:
+    """A copy of a component that came as an object, if it was made for what this program gives it."""
+    if given_object.family != family:
+        raise ConfigError(
+            [Problem(family, f"the object is a {given_object.family}, and a {family} is needed")]
+        )
+    needed = component.supplied(type(given_object), available)
+    if given_object.given != needed:
+        made_for, wanted = _listed(given_object.given.values()), _listed(needed.values())
+        message = f"the object was made for {made_for}, and is needed for {wanted}"
+        raise ConfigError([Problem(family, message)])
+    return deepcopy(given_object)
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(str(tuple(value) if isinstance(value, Size) else value) for value in values)

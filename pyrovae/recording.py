@@ -1,0 +1,106 @@
+"""One run of a function of tensors, as a graph of torch's operations; knows no program and no compiler.
+
+Torch's own ``make_fx`` gives the same graph. It first imports torch's compiler, which takes longer than all
+else that a training does before its first step, and a sixth of its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+READING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+"""Operations whose result is a number, or has a shape, that depends on the values of tensors."""
+
+
+class ReadError(RuntimeError):
+    """A number was asked for that depends on the values of arguments."""
+
+
+def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor) -> GraphModule:
+    """The graph of what a function did with its arguments, backward passes inside it included.
+
+    Each node has the number of cells of its result as ``meta["cells"]``.
+
+    Args:
+        function: of tensors. What it uses beside them is a constant of the graph.
+        arguments: for example.
+
+    Raises:
+        ReadError: what it did may depend on the values.
+
+    Example:
+        >>> graph = record(lambda x: (x * x,), torch.tensor(3.0))
+        >>> graph(torch.tensor(4.0))
+        (tensor(16.),)
+    """
+    recorder = _Recorder(arguments)
+    with recorder:
+        results = function(*arguments)
+    recorder.graph.output(tuple(recorder.named(list(results))))
+    return GraphModule(recorder.constants, recorder.graph)
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes down every operation that depends on an argument, makes a tensor, or draws."""
+
+    def __init__(self, arguments: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.graph = Graph()
+        self.constants = nn.Module()
+        # With its tensor, which keeps another one from having the same identity.
+        self.nodes: dict[int, tuple[Node, Tensor]] = {}
+        for number, argument in enumerate(arguments):
+            self._name(argument, self.graph.placeholder(f"argument_{number}"))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        depends = any(id(tensor) in self.nodes for tensor in given)
+        if depends and READING.intersection(func.tags):
+            raise ReadError(f"{func} depends on values")
+        results = func(*args, **kwargs)
+        if depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
+            node = self.graph.call_function(func, *self.named((args, kwargs)))
+            node.meta["cells"] = sum(each.numel() for each in tree_leaves(results) if _is_tensor(each))
+            self._name_all(results, node)
+        return results
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, to be told to leave this alone
+
+    def named(self, values: Any) -> Any:
+        """The values with the nodes of tensors in their place."""
+        return tree_map_only(Tensor, self._node, values)
+
+    def _name_all(self, results: Any, node: Node) -> None:
+        if _is_tensor(results):
+            self._name(results, node)
+        elif isinstance(results, list | tuple):
+            for number, each in enumerate(results):
+                if _is_tensor(each):
+                    self._name(each, self.graph.call_function(getitem, (node, number)))
+
+    def _name(self, tensor: Tensor, node: Node) -> None:
+        self.nodes[id(tensor)] = node, tensor
+
+    def _node(self, tensor: Tensor) -> Node:
+        if id(tensor) not in self.nodes:
+            name = f"constant_{len(list(self.constants.buffers()))}"
+            self.constants.register_buffer(name, tensor.detach())
+            self._name(tensor, self.graph.get_attr(name))
+        return self.nodes[id(tensor)][0]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
