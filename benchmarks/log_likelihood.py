@@ -1,8 +1,8 @@
 """The importance-sampled log p(x) of ``pyrovae.evaluate`` against the same computation by hand in PyTorch.
 
-    python benchmarks/log_likelihood.py
+    python benchmarks/log_likelihood.py --pairs 10
 
-One process, random weights, 200 binary images of 784 pixels, a 784-400-20 network, 1,000 draws for each
+One process, random weights, 1,000 binary images of 784 pixels, a 784-400-20 network, 1,000 draws for each
 image. The two take turns; each pair of runs gives a ratio of their times, pyrovae / by hand. Both have the
 same number of pixels in memory at a time. k-hat, which the code by hand does not give, is timed by itself.
 """
@@ -11,18 +11,25 @@ import argparse
 import math
 import statistics
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import report
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, pareto_k
 from pyrovae.posteriors._scale import positive
 from pyrovae.programs.single_layer import SingleLayer
-from pyrovae.run import build
 
-IMAGES, PIXELS, BATCH, DRAWS = 200, 784, 100, 1000
+PIXELS, BATCH, DRAWS = 784, 100, 1000
+OURS, HAND = "pyrovae", "by hand"
+
+Times = Sequence[Mapping[str, float]]
+"""Seconds by contender, one for each pair."""
 
 
 @torch.no_grad()
@@ -38,7 +45,7 @@ def _of_batch(encoder: torch.nn.Module, decoder: torch.nn.Module, x: Tensor) -> 
     log_weights = []
     at_once = max(1, CELLS_AT_ONCE // x.numel())
     for start in range(0, DRAWS, at_once):
-        noise = torch.randn(min(at_once, DRAWS - start), *mean.shape)
+        noise = torch.randn(min(at_once, DRAWS - start), *mean.shape, device=x.device)
         z = mean + scale * noise
         logits = decoder(z).squeeze(-2)
         log_px = -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
@@ -48,39 +55,77 @@ def _of_batch(encoder: torch.nn.Module, decoder: torch.nn.Module, x: Tensor) -> 
     return torch.cat(log_weights).logsumexp(0) - math.log(DRAWS)
 
 
-def main() -> None:
-    """Print the ratio of times: median, smallest and largest over pairs of runs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    program = build(
-        resolve({"latent_dim": 20, "network": {"name": "mlp", "hidden": [400]}}), torch.Size([PIXELS])
+def by_pyrovae(program: SingleLayer, x: Tensor) -> Tensor:
+    """log p(x) of every image, by the evaluation that users call."""
+    return evaluate(program, x.split(BATCH), particles=DRAWS, tails=False).log_likelihood
+
+
+CONTENDERS = {OURS: by_pyrovae, HAND: by_hand}
+
+
+def timed(name: str, program: SingleLayer, x: Tensor) -> tuple[float, Tensor]:
+    """Seconds, and what was computed in them; the values are fetched, so that the device has finished."""
+    start = time.perf_counter()
+    values = CONTENDERS[name](program, x).cpu()
+    return time.perf_counter() - start, values
+
+
+def write(options: argparse.Namespace, facts: Mapping[str, Any], times: Times, notes: Sequence[str]) -> str:
+    """The table under a line that says what it is of; written to the folder with a figure."""
+    title = (
+        f"log p(x) of {options.images} images from {DRAWS} draws, {options.device}, "
+        f"{report.counted(options.threads, 'thread')}"
     )
-    x = (torch.rand(IMAGES, PIXELS) < 0.2).float()
+    rows = []
+    for name in CONTENDERS:
+        seconds = [pair[name] for pair in times]
+        median = statistics.median(seconds)
+        ratios = report.spread([pair[name] / pair[HAND] for pair in times])
+        rows.append([name, report.spread(seconds), f"{options.images / median:,.0f}", ratios])
+    table = report.table(["evaluation", "wall, s", "images/s", "wall / by hand"], rows)
+    pairs = f"medians of {report.counted(options.pairs, 'pair')}"
+    listed = "".join(f"- {note}\n" for note in notes)
+    text = f"{report.summary(title, facts)}; {pairs}\n\n{table}\n{listed}"
+    figure = report.blank(8, 2, title)
+    axes = figure.subplots()
+    report.bars(axes, {name: [pair[name] for pair in times] for name in CONTENDERS}, [OURS])
+    axes.set_xlabel("wall, s")
+    file = f"log-likelihood-{options.device.type}-{options.threads}-threads"
+    report.write(options.out, file, text, {**facts, "seconds": times, "notes": notes}, figure)
+    return text
 
-    def seconds(ours: bool) -> tuple[float, Tensor]:
-        start = time.perf_counter()
-        if ours:
-            values = evaluate(program, x.split(BATCH), particles=DRAWS, tails=False).log_likelihood
-        else:
-            values = by_hand(program, x)
-        return time.perf_counter() - start, values
 
-    (_, ours), (_, theirs) = seconds(True), seconds(False)
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
+    report.add_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compare the values, time the two in turn, print and write."""
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    facts = report.facts(options)
+    torch.manual_seed(0)
+    config = resolve({"latent_dim": 20, "network": {"name": "mlp", "hidden": [400]}})
+    program = build(config, torch.Size([PIXELS])).to(options.device)
+    x = (torch.rand(options.images, PIXELS) < 0.2).float().to(options.device)
+
+    (_, ours), (_, theirs) = timed(OURS, program, x), timed(HAND, program, x)
     difference = (ours - theirs).mean().item()
-    print(f"mean log p(x) {ours.mean():.3f} and {theirs.mean():.3f} nats, difference {difference:.4f}")
-    times = [(seconds(True)[0], seconds(False)[0]) for _ in range(options.pairs)]
-    ratios = [ours / theirs for ours, theirs in times]
-    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-    print(f"median seconds: pyrovae {ours:.2f}, by hand {theirs:.2f}")
-    log_weights = torch.randn(DRAWS, IMAGES, dtype=torch.float64)
+    notes = [f"mean log p(x) {ours.mean():.3f} and {theirs.mean():.3f} nats, difference {difference:.4f}"]
+    times = [{name: timed(name, program, x)[0] for name in CONTENDERS} for _ in range(options.pairs)]
+    log_weights = torch.randn(DRAWS, options.images, dtype=torch.float64)
     start = time.perf_counter()
     pareto_k(log_weights)
-    print(f"k-hat besides: {time.perf_counter() - start:.2f} s")
-    print(f"ratio: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    notes.append(f"k-hat besides: {time.perf_counter() - start:.2f} s")
+    print(write(options, facts, times, notes))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ the test set, a log-density on [0, 1]^784, with the standard error over images.
 import sys
 from pathlib import Path
 
+from pyrovae.assembly import build
 from pyrovae.config import resolve
 from pyrovae.evaluate import evaluate
-from pyrovae.run import Run, build
+from pyrovae.run import Run
 
 PARTICLES = 100
 
