@@ -292,7 +292,7 @@ def write(options: argparse.Namespace, facts: Mapping[str, Any], found: Mapping[
         axes.set_xlabel(KINDS[name].title)
         axes.set_ylabel(f"seconds of one {KINDS[name].unit}")
         axes.set_xticks([*points], [f"{size:,}" for size in points], rotation=30)
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
     report.write(options.out, f"scaling-{options.threads}-threads", text, {**facts, "points": found}, figure)
     return text
 

@@ -19,7 +19,7 @@ from pyrovae.recording import ReadError, record
 
 Function: TypeAlias = Callable[..., Any]
 
-WORTH_A_CAPTURE = 30
+WORTH_A_CAPTURE = 10
 """Calls with arguments of one shape after which a capture will have paid, if there are as many again."""
 
 SECONDS_TO_COMPILE = 4.0, 0.01

@@ -66,7 +66,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         depends = any(id(tensor) in self.nodes for tensor in given)
-        if depends and READING.intersection(func.tags):
+        if depends and _reads(func, args):
             raise ReadError(f"{func} depends on values")
         results = func(*args, **kwargs)
         if depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
@@ -100,6 +100,13 @@ class _Recorder(TorchDispatchMode):
             self.constants.register_buffer(name, tensor.detach())
             self._name(tensor, self.graph.get_attr(name))
         return self.nodes[id(tensor)][0]
+
+
+def _reads(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the result is a number, or has a shape, that depends on values: not so at numbered places."""
+    if func is torch.ops.aten.index.Tensor:
+        return any(place is not None and place.dtype in (torch.bool, torch.uint8) for place in args[1])
+    return bool(READING.intersection(func.tags))
 
 
 def _is_tensor(value: Any) -> bool:

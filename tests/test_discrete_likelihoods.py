@@ -97,6 +97,19 @@ def test_bernoulli_logits_of_any_size_are_scored_as_by_torch_in_double_precision
     torch.testing.assert_close(gradients.double(), x - logits.double().sigmoid(), rtol=0, atol=1.3e-7)
 
 
+def test_the_gradient_of_a_bernoulli_score_is_that_of_its_formula_twice_and_of_rows_that_are_shared() -> None:
+    logits, x = doubles([[0.3, -2.0, 4.0]]).requires_grad_(), doubles([0.0, 0.4, 1.0]).requires_grad_()
+
+    def score(logits: Tensor, x: Tensor) -> Tensor:
+        return Bernoulli(logits, validate_args=False).log_prob(x)
+
+    assert torch.autograd.gradcheck(score, (logits, x))
+    assert torch.autograd.gradcheck(score, (logits, x.detach().expand(4, 3).clone().requires_grad_()))
+    assert torch.autograd.gradgradcheck(score, (logits, x))
+    per_row = torch.vmap(torch.func.grad(lambda one: score(one, x).sum()))(logits)
+    torch.testing.assert_close(per_row, x - logits.sigmoid())
+
+
 @pytest.mark.parametrize("levels", [2, 3, 256])
 @pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.1), (-0.3, 0.02), (1.2, 2.0), (0.71, 0.0004)])
 def test_a_level_has_the_mass_of_the_logistic_distribution_around_it(

@@ -24,7 +24,7 @@ from test_programs import COMBINATIONS, Combination, prepared
 from torch import Tensor
 
 from pyrovae import component, plots
-from pyrovae.capture import Uncompilable, capture, compilation_pays
+from pyrovae.capture import Uncapturable, Uncompilable, capture, compilation_pays
 from pyrovae.config import resolve
 from pyrovae.data import Split
 from pyrovae.engine import (
@@ -192,7 +192,11 @@ def test_a_graph_of_every_combination_takes_the_same_steps(combination: Combinat
             program.initialize(lambda: [x])
         return objective_of(program, combination.objective)
 
-    compare(objective, x[: max(SIZES)])
+    if "spline" in str(combination):  # Pyro's pick values by a mask
+        with pytest.raises(Uncapturable, match=r"value.*\(spline\.py, line"):
+            compare(objective, x[: max(SIZES)])
+    else:
+        compare(objective, x[: max(SIZES)])
 
 
 def test_the_ramp_is_an_input_of_the_graph(make: Build) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.normal import Normal
 from pyrovae.likelihoods._scale import Floor, ScaledLikelihood, ScaleOrOptimal, Standardize
 
 
@@ -68,4 +69,4 @@ class Gaussian(ScaledLikelihood):
         super().__init__(event_shape, scale, floor, standardize)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        return self.of_data(dist.Normal(*self.loc_and_scale(features)))
+        return self.of_data(Normal(*self.loc_and_scale(features)))

@@ -14,6 +14,7 @@ from torch.distributions import Transform, constraints
 
 from pyrovae.distributions.bounded import bounded
 from pyrovae.distributions.flows import Flow
+from pyrovae.distributions.normal import Normal
 from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
@@ -36,7 +37,7 @@ Context: TypeAlias = Annotated[
 def diagonal_normal(features: Tensor) -> dist.TorchDistribution:
     """Independent normal coordinates from features (mu, s), with scales as the ``normal`` posterior's."""
     loc, unbounded = features.chunk(2, dim=-1)
-    return dist.Normal(loc, positive(unbounded)).to_event(1)
+    return Normal(loc, positive(unbounded)).to_event(1)
 
 
 class AmortizedFlow(Posterior):

@@ -7,6 +7,7 @@ from torch import Size, Tensor
 
 from pyrovae import supports
 from pyrovae.distributions.additive_logistic import AdditiveLogistic
+from pyrovae.distributions.normal import Normal
 from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
@@ -39,6 +40,6 @@ class LogisticNormal(Posterior):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         loc, unbounded = features.chunk(2, dim=-1)
-        ratios = dist.Normal(loc, positive(unbounded)).to_event(1)
+        ratios = Normal(loc, positive(unbounded)).to_event(1)
         # The cache keeps the log-ratios of each draw: where a part is rounded, a draw has lost them.
         return dist.TransformedDistribution(ratios, AdditiveLogistic(cache_size=1))

@@ -7,6 +7,7 @@ from pyro.distributions.transforms import SigmoidTransform
 from torch import Size, Tensor
 
 from pyrovae import supports
+from pyrovae.distributions.normal import Normal
 from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
@@ -40,6 +41,6 @@ class LogitNormal(Posterior):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         loc, unbounded = features.chunk(2, dim=-1)
-        logits = dist.Normal(loc, positive(unbounded))
+        logits = Normal(loc, positive(unbounded))
         # The cache keeps the logit of each draw: rounded near 1, a draw has lost it.
         return dist.TransformedDistribution(logits, SigmoidTransform(cache_size=1)).to_event(1)

@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyrovae.distributions.normal import Normal as NormalDistribution
 from pyrovae.posteriors import Posterior
 from pyrovae.posteriors._scale import positive
 
@@ -38,4 +39,4 @@ class Normal(Posterior):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         loc, unbounded = features.chunk(2, dim=-1)
-        return dist.Normal(loc, positive(unbounded)).to_event(1)
+        return NormalDistribution(loc, positive(unbounded)).to_event(1)

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 
 from pyrovae.distributions.flows import Flow as Transforms
 from pyrovae.distributions.flows import affine_autoregressive, affine_coupling, spline_autoregressive
+from pyrovae.distributions.normal import Normal
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.priors import Prior
 
@@ -96,6 +97,6 @@ class Flow(Prior):
         self.register_buffer("nothing", torch.empty(0), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
-        base = dist.Normal(self.loc, self.scale).to_event(1)
+        base = Normal(self.loc, self.scale).to_event(1)
         to_normal = self.flow.condition(self.nothing)
         return dist.TransformedDistribution(base, [transform.inv for transform in reversed(to_normal)])

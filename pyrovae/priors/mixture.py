@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from pyrovae.distributions.mixture import Mixture as MixtureDistribution
+from pyrovae.distributions.normal import Normal
 from pyrovae.priors import Prior
 
 SMALLEST_SCALE = 1e-3
@@ -56,4 +57,4 @@ class Mixture(Prior):
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
         scale = SMALLEST_SCALE + softplus(self.unbounded_scale)
-        return MixtureDistribution(self.logits, dist.Normal(self.loc, scale).to_event(1))
+        return MixtureDistribution(self.logits, Normal(self.loc, scale).to_event(1))

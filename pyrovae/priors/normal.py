@@ -8,6 +8,7 @@ import pyro.distributions as dist
 from torch import Tensor, ones, zeros
 from torch.distributions import constraints
 
+from pyrovae.distributions.normal import Normal as NormalDistribution
 from pyrovae.priors import Prior
 
 
@@ -37,4 +38,4 @@ class Normal(Prior):
         self.register_buffer("scale", ones(latent_dim), persistent=False)
 
     def forward(self, encode: Callable[[Tensor], dist.TorchDistribution]) -> dist.TorchDistribution:
-        return dist.Normal(self.loc, self.scale).to_event(1)
+        return NormalDistribution(self.loc, self.scale).to_event(1)
