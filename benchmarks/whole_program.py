@@ -22,7 +22,6 @@ are left out; that of pyrovae after its last one is not.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from report import counted, machine, spread
+from report import table as markdown
 
 HERE = Path(__file__).parent / "contenders"
 REQUIREMENTS = HERE / "requirements.txt"
@@ -153,8 +155,12 @@ class Stage:
         return [python, str(HERE / script), *task, "--rows", str(self.rows), "--out", str(out)]
 
     def _timed(self, command: Sequence[str], out: Path) -> tuple[float, Any]:
-        """Wall seconds and the resources of a process and its children, all caches of compilers empty."""
-        caches = {name: str(out / name) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
+        """Wall seconds and the resources of a process and its children.
+
+        All caches of compilers are empty, or as the process before them left them.
+        """
+        place = self.folder if self.options.keep_compiled else out
+        caches = {name: str(place / name) for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
         with (out / "log").open("w+") as log:
             start = time.perf_counter()
             process = subprocess.Popen(
@@ -231,7 +237,7 @@ def table(results: Results) -> str:
         "memory / tight loop",
         "pyrovae wall / this",
     ]
-    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
+    rows = []
     for name, runs in results.items():
         wall, cpu, memory, elbo, error = (
             statistics.median(getattr(run, what) for run in runs) for what in asdict(runs[0])
@@ -243,17 +249,11 @@ def table(results: Results) -> str:
                 f"{cpu:.2f}",
                 f"{memory:.0f}",
                 f"{elbo:.2f} ± {error:.2f}",
-                *(_spread(ratios(results, what, name, TIGHT)) for what in ("wall", "cpu", "memory")),
-                _spread(ratios(results, "wall", PYROVAE, name)),
+                *(spread(ratios(results, what, name, TIGHT)) for what in ("wall", "cpu", "memory")),
+                spread(ratios(results, "wall", PYROVAE, name)),
             ]
         )
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return markdown(header, rows)
 
 
 def draw(results: Results, title: str, path: Path) -> None:
@@ -279,20 +279,6 @@ def draw(results: Results, title: str, path: Path) -> None:
         axes.set_yticks(range(len(results)), [CONTENDERS[name].title for name in results])
     axes.invert_yaxis()
     figure.savefig(path, dpi=150)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on, and how busy it was."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_GiB": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "system": platform.platform(),
-        "load": round(os.getloadavg()[0], 2),
-    }
 
 
 def hold_to(cores: int) -> bool:
@@ -330,11 +316,6 @@ def write(options: argparse.Namespace, report: Mapping[str, Any], results: Resul
     return text
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -344,6 +325,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="threads, and cores, of each contender")
+    parser.add_argument("--keep-compiled", action="store_true", help="compile in the first round only")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--python-of", type=python_of, action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder for the results")

@@ -69,7 +69,9 @@ class _Recorder(TorchDispatchMode):
         if depends and _reads(func, args):
             raise ReadError(f"{func} depends on values")
         results = func(*args, **kwargs)
-        if depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
+        if given and id(given[0]) in self.nodes and _is_itself(func, given[0], results):
+            self._name(results, self._node(given[0]))
+        elif depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
             node = self.graph.call_function(func, *self.named((args, kwargs)))
             node.meta["cells"] = sum(each.numel() for each in tree_leaves(results) if _is_tensor(each))
             self._name_all(results, node)
@@ -107,6 +109,17 @@ def _reads(func: Any, args: tuple[Any, ...]) -> bool:
     if func is torch.ops.aten.index.Tensor:
         return any(place is not None and place.dtype in (torch.bool, torch.uint8) for place in args[1])
     return bool(READING.intersection(func.tags))
+
+
+def _is_itself(func: Any, tensor: Tensor, result: Any) -> bool:
+    """Whether an operation gave back all of its tensor as it was: detached, say, or expanded to its shape."""
+    if not (getattr(func, "is_view", False) and _is_tensor(result)):
+        return False
+    of_both = [
+        (each.shape, each.stride(), each.storage_offset(), each.dtype, each.is_conj(), each.is_neg())
+        for each in (tensor, result)
+    ]
+    return of_both[0] == of_both[1]
 
 
 def _is_tensor(value: Any) -> bool:

@@ -90,18 +90,29 @@ def logistic_mass(x: float, loc: float, scale: float, levels: int) -> float:
 def test_bernoulli_logits_of_any_size_are_scored_as_by_torch_in_double_precision(x: float) -> None:
     logits = torch.tensor([0.0, 1e-3, 0.5, 3.0, 14.0, 17.0, 30.0, 1e4, 3e38])
     logits = torch.cat([logits, -logits]).requires_grad_()
-    scores = Bernoulli(logits, validate_args=False).log_prob(torch.full_like(logits, x))
+    scores = Bernoulli(logits[:, None], validate_args=False).to_event(1).log_prob(torch.tensor([x]))
     (gradients,) = torch.autograd.grad(scores.sum(), logits)
     exact = dist.Bernoulli(logits=logits.double(), validate_args=False).log_prob(doubles(x).expand(18))
     torch.testing.assert_close(scores.double(), exact, rtol=3e-7, atol=1.3e-7)
     torch.testing.assert_close(gradients.double(), x - logits.double().sigmoid(), rtol=0, atol=1.3e-7)
 
 
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (3, 5), (1, 28, 28)])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
+def test_bernoulli_cells_of_any_number_are_scored_as_by_torch(shape: tuple[int, ...], scale: float) -> None:
+    torch.manual_seed(0)
+    logits, x = scale * torch.randn(4, 2, *shape), (torch.rand(2, *shape) < 0.4).float()
+    scores = Bernoulli(logits).to_event(len(shape)).log_prob(x)
+    exact = dist.Bernoulli(logits=logits.double()).to_event(len(shape)).log_prob(x.double())
+    torch.testing.assert_close(scores.double(), exact, rtol=1e-6, atol=2e-6 * x[0].numel() ** 0.5)
+    assert scores.shape == (4, 2)
+
+
 def test_the_gradient_of_a_bernoulli_score_is_that_of_its_formula_twice_and_of_rows_that_are_shared() -> None:
     logits, x = doubles([[0.3, -2.0, 4.0]]).requires_grad_(), doubles([0.0, 0.4, 1.0]).requires_grad_()
 
     def score(logits: Tensor, x: Tensor) -> Tensor:
-        return Bernoulli(logits, validate_args=False).log_prob(x)
+        return Bernoulli(logits, validate_args=False).to_event(1).log_prob(x)
 
     assert torch.autograd.gradcheck(score, (logits, x))
     assert torch.autograd.gradcheck(score, (logits, x.detach().expand(4, 3).clone().requires_grad_()))

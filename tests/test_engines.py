@@ -457,6 +457,14 @@ def test_compiling_pays_the_sooner_the_more_there_is_to_save() -> None:
     assert fewest_calls(chain(20, 10, products=40)) > fewest_calls(chain(20, 10))
 
 
+def test_compiling_convolutions_never_pays() -> None:
+    def function(x: Tensor, kernel: Tensor) -> tuple[Tensor, ...]:
+        return (torch.nn.functional.conv1d(x, kernel).tanh(),)
+
+    graph = capture(function, torch.zeros(1, 1, 10**6), torch.zeros(1, 1, 3), may_draw=False)
+    assert not compilation_pays(graph, 10**9)
+
+
 @pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("wanted", ["auto", "captured", "compiled"])
 def test_without_a_compiler_the_graph_runs(make: Build, wanted: Any) -> None:

@@ -88,6 +88,18 @@ def test_each_operation_knows_how_many_cells_it_made() -> None:
     assert cells == {"aten.repeat.default": 15, "aten.sum.default": 1, "aten.split.Tensor": 3}
 
 
+def test_what_changes_nothing_is_left_out() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        y = x.detach().expand(3).view(3)[:]
+        return y.view(torch.int32), y.neg(), y.view(1, 3), y[:2]
+
+    graph = record(function, torch.ones(3))
+    calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+    assert calls == ["aten.view.dtype", "aten.neg.default", "aten.view.default", "aten.slice.Tensor"]
+    x = torch.tensor([1.0, -2.0, 3.0])
+    assert all(map(torch.equal, graph(x), function(x)))
+
+
 def test_a_constant_is_kept_once() -> None:
     graph = record(lambda x: (x + CONSTANT, x * CONSTANT), torch.ones(3))
     assert [tensor.tolist() for tensor in graph.buffers()] == [CONSTANT.tolist()]
