@@ -19,6 +19,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.func import functional_call, grad_and_value
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyrovae.assembly import build_objective
 from pyrovae.config import resolve
 from pyrovae.engine import Engine
 from pyrovae.errors import ConfigError
@@ -541,5 +542,5 @@ def test_what_cannot_be_trained_is_refused(objective: str, posterior: str, prior
 def test_tc_is_given_the_number_of_training_data() -> None:
     run = Run.start(resolve({"objective": "tc", "latent_dim": 2}))
     assert run.prepared is not None
-    objective: Any = run._objective(len(run.prepared.dataset.train))
+    objective: Any = build_objective(run.config, run.program, len(run.prepared.dataset.train))
     assert objective.elbo.data_size == len(run.prepared.dataset.train) > 1000

@@ -474,8 +474,8 @@ def test_refinement_finds_the_posterior(d: int) -> None:
         (refined.scale, refined.scale_error, scale),
     ):
         assert error.mean() < 0.1 * scale.mean()
-        # Errors from 8 chains are uncertain themselves: the mean square of such a score is 7 / 5.
-        assert 0.5 < ((value - truth) / error).square().mean() < 2.5
+        # Errors from 8 chains are uncertain themselves: the median square of such a score is 0.51.
+        assert 0.25 < ((value - truth) / error).square().median() < 1.0
         assert ((value - truth).abs() < 0.3 * scale).all()
     rows = {quantity.key: quantity.mean for quantity in refined.quantities()}
     assert near(rows["refinement_shift"], 1 / 1.5)

@@ -663,7 +663,7 @@ def program_and_data(
 def test_draws_of_a_datum_do_not_depend_on_its_batch(
     likelihood: dict[str, Any], shape: tuple[int, ...], levels: int | None, untouched: None
 ) -> None:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         program, x = program_and_data(likelihood, shape, levels)
     many, few = generate.sample(program, 9), generate.sample(program, 4)
     whole, parts = generate.reconstruct(program, [x]), generate.reconstruct(program, x.split(3))
