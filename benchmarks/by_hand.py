@@ -210,8 +210,10 @@ def posterior(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def eager(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     """A step as in any tutorial of PyTorch, but for the fused optimiser."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    return _stepping(model, x, torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True))
 
+
+def _stepping(model: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
     def step() -> Tensor:
         optimizer.zero_grad()
         loss: Tensor = model(x)
@@ -254,14 +256,7 @@ def replayed(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     """A step that is one CUDA graph, the optimiser included; not tried yet on a machine that has CUDA."""
     rate = torch.zeros((), device=x.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=True)
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss: Tensor = model(x)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
+    step = _stepping(model, x, optimizer)
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):

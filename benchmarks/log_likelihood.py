@@ -97,13 +97,9 @@ def write(options: argparse.Namespace, facts: Mapping[str, Any], times: Times, n
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__, device=torch.device)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
-    report.add_options(parser)
     return parser.parse_args()
 
 

@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import statistics
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +19,14 @@ OUT = Path("build/benchmarks")
 PACKAGES = ("pyrovae", "torch", "pyro-ppl", "numpy")
 
 
-def add_options(parser: ArgumentParser) -> None:
-    """The options that every benchmark has."""
+def parser(description: str | None, *, device: Callable[[str], Any] | None = None) -> ArgumentParser:
+    """A command line with the options that every benchmark has, and a device where its type is given."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    if device is not None:
+        parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads of the processor")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the results")
+    return parser
 
 
 def facts(options: Namespace, packages: Iterable[str] = PACKAGES) -> dict[str, Any]:

@@ -299,13 +299,10 @@ def write(options: argparse.Namespace, facts: Mapping[str, Any], found: Mapping[
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--most-rows", type=int, default=10**6, help="a million are 0.8 GB on disk")
-    report.add_options(parser)
     return parser.parse_args()
 
 

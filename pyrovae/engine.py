@@ -28,7 +28,7 @@ MODES: Mapping[Mode, str] = {
     "svi": "by Pyro's SVI",
 }
 
-WORTH_A_CAPTURE = 300
+FEWEST_STEPS = 300
 """Steps from which on a capture pays, which takes as long as some hundred steps do outside torch."""
 
 
@@ -227,7 +227,7 @@ def start(
     parts = objective, optimizer, clip
     if wanted == "svi":
         return _started(SVIEngine(*parts), "svi")
-    if wanted == "eager" or (wanted == "auto" and steps < WORTH_A_CAPTURE):
+    if wanted == "eager" or (wanted == "auto" and steps < FEWEST_STEPS):
         return _started(Engine(*parts), "eager")
     try:
         engine = CapturedEngine(*parts, example=example)

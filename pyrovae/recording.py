@@ -1,7 +1,7 @@
 """One run of a function of tensors, as a graph of torch's operations; knows no program and no compiler.
 
 Torch's own ``make_fx`` gives the same graph. It first imports torch's compiler, which takes longer than all
-else that a training does before its first step, and a sixth of its memory.
+else that a training does before its first step.
 """
 
 from __future__ import annotations

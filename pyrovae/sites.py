@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -132,4 +133,5 @@ def _kl_of_site(model: Any, guide: Any, *, analytic: bool) -> Tensor:
 
 
 def _total(trace: Trace, names: list[str]) -> Tensor:
-    return sum((log_prob(trace.nodes[name]) for name in names), torch.zeros(()))
+    terms = [log_prob(trace.nodes[name]) for name in names]
+    return reduce(torch.add, terms) if terms else torch.zeros(())

@@ -28,8 +28,8 @@ from pyrovae.capture import Uncapturable, Uncompilable, capture, compilation_pay
 from pyrovae.config import resolve
 from pyrovae.data import Split
 from pyrovae.engine import (
+    FEWEST_STEPS,
     MODES,
-    WORTH_A_CAPTURE,
     CapturedEngine,
     Engine,
     EngineName,
@@ -407,8 +407,8 @@ def test_every_mode_has_words_and_can_be_wanted_again() -> None:
 @pytest.mark.parametrize(
     ("wanted", "steps", "mode"),
     [
-        ("auto", WORTH_A_CAPTURE - 1, "eager"),
-        ("auto", WORTH_A_CAPTURE, "graph"),
+        ("auto", FEWEST_STEPS - 1, "eager"),
+        ("auto", FEWEST_STEPS, "graph"),
         ("auto", 10**9, "compiled"),
         ("captured", 1, "compiled"),
         ("compiled", 1, "compiled"),
@@ -527,7 +527,7 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs of a few steps are captured, as if they were long."""
     with monkeypatch.context() as patch:
-        patch.setattr("pyrovae.engine.WORTH_A_CAPTURE", 1)
+        patch.setattr("pyrovae.engine.FEWEST_STEPS", 1)
         yield
 
 
@@ -578,7 +578,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
 def test_a_resumed_run_keeps_its_engine_although_it_is_longer(tmp_path: Path) -> None:
     interrupted(tmp_path / "run")
     notes: list[str] = []
-    run = Run.resume(tmp_path / "run", epochs=WORTH_A_CAPTURE)
+    run = Run.resume(tmp_path / "run", epochs=FEWEST_STEPS)
     next(run.train(on_note=notes.append))
     assert run.facts["engine"] == "eager"
     assert notes == ["steps run operation by operation"]
@@ -590,7 +590,7 @@ def test_a_resumed_run_keeps_its_engine_although_it_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("pyrovae.engine.WORTH_A_CAPTURE", 1)
+        patch.setattr("pyrovae.engine.FEWEST_STEPS", 1)
         interrupted(tmp_path / "run")
     run = Run.resume(tmp_path / "run", epochs=2)
     notes: list[str] = []

@@ -147,16 +147,15 @@ class WeightedELBO(Objective):
         weight = self.weight.beta if self.capacity is not None else self.weight.beta * ramp
         weighted = Weighted(weight)
         model, guide = weighted(self.program.model), weighted(self.program.guide)
-        loss, reconstruction, kl = torch.zeros(3, dtype=device.widest(x.device), device=x.device)
-        for traces in self.elbo.traces(model, guide, x):
-            with Aside():
-                surrogate = self.elbo.surrogate(*traces) / self.elbo.num_particles
-            with torch.no_grad():
-                reconstruction = reconstruction + self.elbo.reconstruction(*traces) / self.elbo.num_particles
-                kl = kl + self.elbo.kl(*traces) / self.elbo.num_particles
-            loss = loss + surrogate - surrogate.detach() + self._change(*traces, weight, ramp) * len(x)
-        loss = loss + weight * kl - reconstruction
-        return Terms(loss / len(x), reconstruction / len(x), kl / len(x))
+        (traces,) = self.elbo.traces(model, guide, x)
+        with Aside():
+            surrogate = self.elbo.surrogate(*traces)
+        with torch.no_grad():
+            sums = surrogate, self.elbo.reconstruction(*traces), self.elbo.kl(*traces)
+        draws = self.elbo.num_particles * len(x)
+        surrogate, reconstruction, kl = (each.to(device.widest(x.device)) / draws for each in sums)
+        loss = weight * kl - reconstruction + (surrogate - surrogate.detach())
+        return Terms(loss + self._change(*traces, weight, ramp), reconstruction, kl)
 
     def _change(
         self, model: Trace, guide: Trace, weight: Tensor | float, ramp: Tensor | float
