@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -411,4 +412,5 @@ def _scored(trace: poutine.Trace) -> poutine.Trace:
 
 def _total(trace: poutine.Trace, names: Iterable[str]) -> Tensor:
     """The sum of the sites' log-probabilities, in double precision, (draws, n)."""
-    return sum((trace.nodes[name]["log_prob"].double() for name in names), torch.zeros(()))
+    scores = [trace.nodes[name]["log_prob"].double() for name in names]
+    return reduce(torch.add, scores) if scores else torch.zeros((), dtype=torch.float64)

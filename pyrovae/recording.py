@@ -30,7 +30,8 @@ def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor)
     Each node has the number of cells of its result as ``meta["cells"]``.
 
     Args:
-        function: of tensors. What it uses beside them is a constant of the graph.
+        function: of tensors. What it uses beside them is a constant of the graph, and what it makes of
+            these alone.
         arguments: for example.
 
     Raises:
@@ -65,11 +66,11 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        depends = any(id(tensor) in self.nodes for tensor in given)
+        depends = any(self._depends(tensor) for tensor in given)
         if depends and _reads(func, args):
             raise ReadError(f"{func} depends on values")
         results = func(*args, **kwargs)
-        if given and id(given[0]) in self.nodes and _is_itself(func, given[0], results):
+        if given and self._depends(given[0]) and _is_itself(func, given[0], results):
             self._name(results, self._node(given[0]))
         elif depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
             node = self.graph.call_function(func, *self.named((args, kwargs)))
@@ -92,6 +93,10 @@ class _Recorder(TorchDispatchMode):
             for number, each in enumerate(results):
                 if _is_tensor(each):
                     self._name(each, self.graph.call_function(getitem, (node, number)))
+
+    def _depends(self, tensor: Tensor) -> bool:
+        """Whether it was made in the graph; what is made of constants is one itself."""
+        return id(tensor) in self.nodes and self.nodes[id(tensor)][0].op != "get_attr"
 
     def _name(self, tensor: Tensor, node: Node) -> None:
         self.nodes[id(tensor)] = node, tensor

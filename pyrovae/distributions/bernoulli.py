@@ -60,13 +60,17 @@ class _Cells(dist.Independent):
 
 
 def _score(logits: Tensor, value: Tensor) -> Tensor:
-    """The score of the cells in the last dimension."""
+    """The score of the cells in the last dimension.
+
+    Of what is as large as the logits, little is kept at a time: new memory costs more than a logarithm.
+    """
     size = logits.abs()
-    factors = size.sigmoid()
+    linear = vecdot(value - 0.5, logits) - 0.5 * size.sum(-1)
+    factors = size.sigmoid_()
     rest = factors.shape[-1] % AT_ONCE
     products = factors[..., rest:].unflatten(-1, (AT_ONCE, -1)).prod(-2)
-    linear = vecdot(value - 0.5, logits) - 0.5 * size.sum(-1)
-    return linear + products.log().sum(-1) + factors[..., :rest].log().sum(-1)
+    score = linear + products.log().sum(-1)
+    return score + factors[..., :rest].log().sum(-1) if rest else score
 
 
 class _Score(Function):
