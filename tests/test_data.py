@@ -205,6 +205,14 @@ def _owners(split: str) -> set[str]:
     return OWN_TEST if split == "test" else OWN_VALIDATION
 
 
+def test_each_row_is_copied_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Split.take
+    monkeypatch.setattr(Split, "take", lambda split, rows: taken.append(len(rows)) or take(split, rows))
+    from_arrays(np.arange(100.0)[:, None], np.arange(100) % 5, limit=70, exclude_labels=[3])
+    assert sum(taken) == 70
+
+
 def test_a_limit_above_all_rows_changes_nothing(source: Source) -> None:
     _, read = source
     assert _same(read(), read(limit=10**6))

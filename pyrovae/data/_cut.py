@@ -33,6 +33,10 @@ class Parts(NamedTuple):
         """The parts that there are, by name."""
         return {name: part for name, part in self._asdict().items() if part is not None}
 
+    def holding(self, name: str) -> Split:
+        """The part that has the rows of that name: the training rows, where it is not there itself."""
+        return self.present().get(name, self.train)
+
 
 def assemble(
     name: str,
@@ -49,32 +53,38 @@ def assemble(
     _check_shapes(name, parts)
     if divisor is not None:
         parts = parts.map(lambda part: replace(part, divisor=divisor))
+    places = {key: torch.arange(len(part)) for key, part in parts.present().items()}
     if exclude_labels:
-        parts = _without_labels(name, parts, {str(label) for label in exclude_labels})
-    train = _limited(parts.train, limit)
-    train, test_rows = _hold_out(train, parts.test, test, _TEST)
-    train, validation_rows = _hold_out(train, parts.validation, validation, _VALIDATION)
-    if not len(train):
+        places = _without_labels(name, parts, {str(label) for label in exclude_labels})
+    if limit is not None and limit < len(places["train"]):
+        _, places["train"] = _held_out(places["train"], limit, _LIMIT)
+    for key, fraction, seed in (("test", test, _TEST), ("validation", validation, _VALIDATION)):
+        if key not in places:
+            rows = places["train"]
+            places["train"], places[key] = _held_out(rows, round(fraction * len(rows)), seed)
+    if not len(places["train"]):
         raise DataError(
             f"{name}: no training row remains; hold out less with data.test and data.validation, "
             "raise data.limit, or exclude fewer labels."
         )
-    return Dataset(name, train, validation_rows, test_rows)
+    # Only now are rows copied, and each of them once.
+    return Dataset(name, **{key: _taken(parts.holding(key), rows) for key, rows in places.items()})
 
 
-def hold_out(split: Split, count: int, seed: int = _TEST) -> tuple[Split, Split]:
+def hold_out(split: Split, count: int) -> tuple[Split, Split]:
     """The split without ``count`` rows chosen at random, and those rows, both in their stored order."""
-    order = _shuffled(len(split), seed)
-    kept, held = order[count:], order[:count]
-    return split.take(kept.sort().values) if count else split, split.take(held.sort().values)
+    kept, held = _held_out(torch.arange(len(split)), count, _TEST)
+    return _taken(split, kept), _taken(split, held)
 
 
-def _hold_out(train: Split, own: Split | None, fraction: float, seed: int) -> tuple[Split, Split]:
-    return (train, own) if own is not None else hold_out(train, round(fraction * len(train)), seed)
+def _held_out(rows: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The numbers of rows without ``count`` of them chosen at random, and those, both in their order."""
+    order = _shuffled(len(rows), seed)
+    return rows[order[count:].sort().values], rows[order[:count].sort().values]
 
 
-def _limited(split: Split, limit: int | None) -> Split:
-    return split if limit is None or limit >= len(split) else hold_out(split, limit, _LIMIT)[1]
+def _taken(split: Split, rows: Tensor) -> Split:
+    return split if len(rows) == len(split) else split.take(rows)
 
 
 def _shuffled(n: int, seed: int) -> Tensor:
@@ -82,7 +92,8 @@ def _shuffled(n: int, seed: int) -> Tensor:
     return torch.from_numpy(np.random.RandomState(seed).permutation(n))
 
 
-def _without_labels(name: str, parts: Parts, unwanted: set[str]) -> Parts:
+def _without_labels(name: str, parts: Parts, unwanted: set[str]) -> dict[str, Tensor]:
+    """The numbers of the rows of each part that have none of the labels."""
     # Typed on a command line, a label may be a number where the data have a string: compare them as strings.
     texts = {key: _texts(f"{name} ({key})", part.labels) for key, part in parts.present().items()}
     known = set().union(*(map(str, np.unique(labels)) for labels in texts.values()))
@@ -90,8 +101,10 @@ def _without_labels(name: str, parts: Parts, unwanted: set[str]) -> Parts:
         raise DataError(
             f"data.exclude_labels: {name} has no label {_quoted(unknown)}; its labels are {_quoted(known)}."
         )
-    keep = {key: np.flatnonzero(~np.isin(labels, sorted(unwanted))) for key, labels in texts.items()}
-    return Parts(**{key: part.take(torch.from_numpy(keep[key])) for key, part in parts.present().items()})
+    return {
+        key: torch.from_numpy(np.flatnonzero(~np.isin(labels, sorted(unwanted))))
+        for key, labels in texts.items()
+    }
 
 
 def _texts(place: str, labels: Labels | None) -> Labels:
