@@ -23,8 +23,8 @@ from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.folder import Checkpoint
 from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.progress import epoch_line, reporting
 from pyrovae.quantities import Findings
-from pyrovae.report import epoch_line, reporting
 from pyrovae.run import Run
 
 Array = NDArray[np.float32]

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from pyrovae import plots, tables
 from pyrovae.cli import main
 from pyrovae.folder import Folder
-from pyrovae.report import Report
+from pyrovae.progress import Report
 from pyrovae.train import Snapshot
 
 SMALL = ("--set", "data.limit=100", "--set", "network.hidden=[16]", "--latent-dim", "2")
@@ -623,7 +623,8 @@ def test_reconstruct_takes_other_splits_and_other_data(run: Path, tmp_path: Path
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "nowhere" / "samples"
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "samples"
     assert "cannot write" in one_sentence(fail(1, "sample", run, "-n", "1", "--out", out))
 
 

@@ -1,0 +1,83 @@
+"""Options that several commands share, and the configuration that some of them make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyrovae.component import names
+
+if TYPE_CHECKING:
+    from pyrovae.config import Config
+
+
+class Checkpoint(StrEnum):
+    """Which weights of a run are read."""
+
+    best = "best"
+    last = "last"
+
+
+class SplitName(StrEnum):
+    """Which part of the data is read."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def starting_with(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def component(family: str, meaning: str) -> Any:
+    """A flag that names a component; help and completion list the family's members."""
+    members = names(family)
+    text = f"{meaning}: {', '.join(members)}."
+    return typer.Option(f"--{family}", metavar="NAME", help=text, autocompletion=starting_with(members))
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file; see 'pyrovae config'.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PLACE=VALUE", help="One setting, as train.lr=5e-4; may be repeated."),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.", show_default=False)]
+CheckpointOption = Annotated[Checkpoint, typer.Option("--checkpoint", help="Which weights of the run.")]
+SplitOption = Annotated[
+    SplitName | None, typer.Option("--split", help="Which part of the run's data.", show_default="test")
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Other data than the run's own: their test set, or all rows where they have none.",
+    ),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the components of the user's own that the run was trained with.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... or mps.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="PATH", help="Where to write, without suffix.", show_default="in the run"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def resolved(
+    file: Path | None, assignments: Sequence[str] | None, flags: Iterable[tuple[str, Any]] = ()
+) -> Config:
+    """The complete configuration that was typed: defaults, a file, assignments, other options."""
+    from pyrovae.config import layer, parse_assignment, read, resolve
+
+    files = [read(file)] if file is not None else []
+    return resolve(*files, *map(parse_assignment, assignments or []), *(layer(*flag) for flag in flags))
