@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -129,29 +130,26 @@ class _RowByRow(_OnProcessor):
 
     def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.calls += 1
-        rows = []
-        for i, datum in enumerate(self.data):
-            row = [self._row(argument, i) for argument in args]
-            torch.default_generator.manual_seed(mix(*self.key, datum, self.calls))
+        seed, rows = torch.default_generator.manual_seed, []
+        for datum, *row in zip(self.data, *map(self._rows, args), strict=False):
+            seed(mix(*self.key, datum, self.calls))
             rows.append(func(*row, **kwargs))
         return self._join(rows, _shape(args[0]))
 
-    def _row(self, argument: Any, i: int) -> Any:
-        """The part of an argument, a tensor or the size of one, that belongs to the i-th datum."""
+    def _rows(self, argument: Any) -> Iterator[Any]:
+        """The parts of an argument, a tensor or the size of one, that belong to each datum in turn."""
         shape = _shape(argument)
         if not shape:
-            return argument
+            return repeat(argument)
         start = self._start(shape)
         axis = (start or 0) + len(self.leading) - 1
         if not isinstance(argument, Tensor):
-            return [*shape[:axis], *shape[axis + 1 :]]
+            return repeat([*shape[:axis], *shape[axis + 1 :]])
+        rows = (argument if start is not None else argument.unflatten(0, (*self.leading, -1))).unbind(axis)
         if start is None:
-            argument = argument.unflatten(0, (*self.leading, -1))
-        row = argument.select(axis, i)
-        if start is None:
-            row = row.flatten(0, len(self.leading) - 1)
+            rows = [row.flatten(0, len(self.leading) - 1) for row in rows]
         # Always contiguous: torch fills strided memory with other numbers than contiguous memory.
-        return row.clone(memory_format=torch.contiguous_format)
+        return (row.clone(memory_format=torch.contiguous_format) for row in rows)
 
     def _join(self, rows: Sequence[Tensor], shape: Size) -> Tensor:
         """The rows side by side again, laid out as an argument of that shape is."""
