@@ -31,6 +31,7 @@ class SplitName(StrEnum):
 
 
 def starting_with(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion: those of the choices that begin with what was typed."""
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
