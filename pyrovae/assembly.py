@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from pyrovae import component, data, pairing
 from pyrovae.component import Component
 from pyrovae.config import Config, Data
 from pyrovae.data import Dataset
-from pyrovae.errors import ConfigError, Problem, RunError
+from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
-from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.programs import Program
 from pyrovae.randomness import seeded
 
 PYTHON_ARRAY = "array-from-python"
 """The source of a run whose data came as an array and are kept nowhere."""
 
 
-def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> SingleLayer:
+def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> Program:
     """The program of a configuration, with weights from its seed.
 
     Args:
@@ -40,16 +40,40 @@ def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | 
             return component.complete(_copied(family, objects[family], available))
         selection = getattr(config, family)
         member = component.find(family, selection.name)
-        return component.complete(member(**component.supplied(member, available), **selection.options))
+        given = component.supplied(member, available)
+        return component.complete(_made(member, given, selection.options))
 
+    program: Program
     with seeded(config.seed, "weights"):
-        prior = make("prior", latent_dim=config.latent_dim, datum_shape=event_shape)
-        posterior = make("posterior", event_shape=prior.event_shape)
-        if misfit := pairing.refusal(prior, posterior):
-            raise ConfigError([misfit])
-        likelihood = make("likelihood", event_shape=event_shape)
-        shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
-        return SingleLayer(prior, likelihood, posterior, make("network", shapes=shapes))
+        parts = _parts(make, event_shape, config.latent_dim) if config.prior else {}
+        program = make("program", event_shape=event_shape, latent_dim=config.latent_dim, **parts)
+    return program
+
+
+def _parts(make: Callable[..., Any], event_shape: Size, latent_dim: int) -> dict[str, Component]:
+    """The components that a program may be made of."""
+    prior = make("prior", latent_dim=latent_dim, datum_shape=event_shape)
+    posterior = make("posterior", event_shape=prior.event_shape)
+    if misfit := pairing.refusal(prior, posterior):
+        raise ConfigError([misfit])
+    likelihood = make("likelihood", event_shape=event_shape)
+    shapes = Shapes(event_shape, prior.event_shape.numel(), posterior.features, likelihood.features)
+    network = make("network", shapes=shapes)
+    return {"prior": prior, "likelihood": likelihood, "posterior": posterior, "network": network}
+
+
+def _made(member: type[Component], given: Mapping[str, Any], options: Mapping[str, Any]) -> Component:
+    """A component; what the constructor of one of the user's own raises is said in a sentence."""
+    try:
+        return member(**given, **options)
+    except PyrovaeError:
+        raise
+    except Exception as error:
+        name = component.name_of(member)
+        if ":" not in name:
+            raise
+        message = f"{name!r} cannot be made: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(f"{member.family}.name", message)]) from error
 
 
 def load_data(options: Data) -> Dataset:
@@ -73,7 +97,7 @@ def cutting(options: Data) -> dict[str, Any]:
     return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
 
 
-def build_objective(config: Config, program: SingleLayer, data_size: int) -> Objective:
+def build_objective(config: Config, program: Program, data_size: int) -> Objective:
     """The objective of a configuration.
 
     Args:
@@ -86,7 +110,7 @@ def build_objective(config: Config, program: SingleLayer, data_size: int) -> Obj
     """
     selection = config.objective
     member = component.find("objective", selection.name)
-    if problems := pairing.objective_refusals(member, selection.options, program.posterior, program.prior):
+    if problems := pairing.objective_refusals(member, selection.options, program.codes):
         raise ConfigError(problems)
     given = component.supplied(member, {"program": program, "data_size": data_size})
     return member(**given, **selection.options)  # type: ignore[return-value]

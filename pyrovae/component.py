@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from pyrovae.errors import ConfigError, Problem
 
 FAMILIES: Mapping[str, str] = {
+    "program": "pyrovae.programs",
     "prior": "pyrovae.priors",
     "likelihood": "pyrovae.likelihoods",
     "posterior": "pyrovae.posteriors",
@@ -93,24 +94,26 @@ def options(component: type[Component]) -> Mapping[str, Option]:
     return {name: Option(hints[name], default) for name, default in declared.items()}
 
 
+def asked(component: type[Component]) -> list[str]:
+    """The names of the positional arguments of a component's constructor."""
+    parameters = inspect.signature(component.__init__).parameters.items()
+    return [name for name, each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and name != "self"]
+
+
 def supplied(component: type[Component], available: Mapping[str, Any]) -> dict[str, Any]:
     """The positional arguments of a component's constructor, by name, from what a program has to give.
 
     Raises:
         ConfigError: it asks for something else.
     """
-    asked = [
-        name
-        for name, parameter in inspect.signature(component.__init__).parameters.items()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
-    ]
-    if unknown := [name for name in asked if name not in available]:
+    names = asked(component)
+    if unknown := [name for name in names if name not in available]:
         message = (
             f"{name_of(component)} asks for {', '.join(unknown)}; a {component.family} is given "
             f"{', '.join(available)}, and its options stand behind a *"
         )
         raise ConfigError([Problem(f"{component.family}.name", message)])
-    return {name: available[name] for name in asked}
+    return {name: available[name] for name in names}
 
 
 def complete(component: Component) -> Component:
@@ -210,8 +213,13 @@ def _own(family: str, name: str) -> type[Component]:
             if _is_component(value, module.__name__) and value.__name__ == key
         ]
         if class_name not in classes:
-            held = ", ".join(classes) or f"none (a {family} derives from {FAMILIES[family]}.{family.title()})"
-            raise LookupError(f"{place} holds no component {class_name!r}; those it holds: {held}")
+            is_other = not hasattr(vars(module).get(class_name, Component), "family")
+            base = f" (a {family} derives from {FAMILIES[family]}.{family.title()})"
+            held = ", ".join(classes) or "none"
+            raise LookupError(
+                f"{place} holds no component {class_name!r}; those it holds: {held}"
+                f"{base if is_other or not classes else ''}"
+            )
     member = _IMPORTED[_absolute(name)]
     if member.family != family:
         raise LookupError(f"{name!r} is a {member.family}, and no {family}")
@@ -256,8 +264,12 @@ def _is_component(value: Any, module: str) -> bool:
 
 
 def support_of(family: str, name: str) -> Any:
-    """The set on which the values of a component live, a constraint of torch; ``None`` where it has none."""
-    return getattr(find(family, name), "support", None)
+    """The set on which the values of a component live, a constraint of torch; ``None`` where it has none.
+
+    One that only its objects know counts as none.
+    """
+    support = getattr(find(family, name), "support", None)
+    return None if isinstance(support, property) else support
 
 
 def find_class(family: str, class_name: str) -> type[Component]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -20,14 +18,19 @@ from pyrovae.engine import EngineName
 from pyrovae.errors import ConfigError, DataError, Problem
 from pyrovae.optimizers import OptimizerName
 from pyrovae.train import ScheduleName
+from pyrovae.wording import describe, unknown
 
 DEFAULT_COMPONENTS = {
+    "program": "single-layer",
     "prior": "normal",
     "likelihood": "bernoulli",
     "posterior": "normal",
     "network": "mlp",
     "objective": "elbo",
 }
+
+PARTS = ("prior", "likelihood", "posterior", "network")
+"""Components that a program may be made of."""
 
 
 class Section(BaseModel):
@@ -140,6 +143,7 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, description="seed of the weights and of all noise in training")] = 0
     latent_dim: Annotated[int, Field(ge=1, description="number of latent coordinates")] = 8
+    program: Annotated[Selection, Field(description="model and guide: how latents and data hang together")]
     prior: Annotated[Selection, Field(description="p(z)")]
     likelihood: Annotated[Selection, Field(description="p(x|z)")]
     posterior: Annotated[Selection, Field(description="q(z|x)")]
@@ -174,7 +178,7 @@ def resolve(*layers: Mapping[str, Any]) -> Config:
     """
     raw = _merged([DEFAULT_COMPONENTS, *layers])
     problems: list[Problem] = []
-    model = _schema(raw, problems)
+    model = _schema(raw, {key for layer in layers for key in layer}, problems)
     try:
         config = model.model_validate(raw)
     except ValidationError as error:
@@ -189,13 +193,6 @@ def own_names(*layers: Mapping[str, Any]) -> list[str]:
     raw = _merged([DEFAULT_COMPONENTS, *layers])
     names = [raw[family].get("name") for family in DEFAULT_COMPONENTS if isinstance(raw[family], Mapping)]
     return [name for name in names if isinstance(name, str) and ":" in name]
-
-
-def unknown(name: str, known: Sequence[str]) -> str:
-    """What to say of a name that is not among the known ones."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{name!r} is unknown{hint}; choose from {', '.join(known)}"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -252,6 +249,8 @@ def dump(config: Config) -> str:
     sections: list[tuple[str, Section, FieldInfo]] = []
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
+        if field.exclude:
+            continue
         if isinstance(value, Section):
             sections.append((name, value, field))
         else:
@@ -340,64 +339,53 @@ def selected(
     return found
 
 
-def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
-    """What an annotation allows, in words.
-
-    Example:
-        >>> describe(Annotated[float, Field(gt=0)] | Literal["learned", "optimal"])
-        'a number > 0, or learned, optimal'
-    """
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if isinstance(annotation, FieldInfo):
-        return describe(annotation.annotation, annotation.metadata)
-    if origin is Annotated:
-        inner = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]
-        return describe(arguments[0], inner)
-    if origin in (Union, types.UnionType):
-        return ", or ".join(describe(part) for part in arguments if part is not type(None))
-    if origin is Literal:
-        return ", ".join(map(str, arguments))
-    if origin is not None:
-        length = _bounds(_LENGTHS, constraints)
-        exact = re.fullmatch(r" of at least (\d+) and of at most \1", length)
-        return f"a list{f' of {exact[1]}' if exact else length}, each {describe(arguments[0])}"
-    return _WORDS.get(annotation, str(annotation)) + _bounds(_SIGNS, constraints)
-
-
-def _bounds(words: Mapping[str, str], constraints: Sequence[Any]) -> str:
-    found = [
-        f" {word} {getattr(part, bound):g}"
-        for part in constraints
-        for bound, word in words.items()
-        if hasattr(part, bound)
-    ]
-    return " and".join(found)
-
-
 LONGEST_LINE = 120
-_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
-_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-_LENGTHS = {"min_length": "of at least", "max_length": "of at most"}
 
 
-def _schema(raw: dict[str, Any], problems: list[Problem]) -> type[Config]:
+def _schema(raw: dict[str, Any], given: Collection[str], problems: list[Problem]) -> type[Config]:
     """The schema of this very run: its component sections have the options of the components it names."""
-    schemas: dict[str, Any] = {}
-    for family in DEFAULT_COMPONENTS:
-        section = raw[family]
-        name = section.get("name") if isinstance(section, dict) else section
-        try:
-            member = component.find(family, name if isinstance(name, str) else "")
-            selection: Any = schema(member)
-            raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
-        except LookupError as error:
-            problems.append(Problem(f"{family}.name", _not_found(family, name, error)))
-            selection = Any
-        except ConfigError as error:
-            problems += error.problems
-            selection = Any
-        schemas[family] = (Annotated[selection, Config.model_fields[family]], ...)
+    program, table = _chosen("program", raw, problems)
+    schemas: dict[str, Any] = {"program": (Annotated[table, Config.model_fields["program"]], ...)}
+    for entry in _not_asked_for(program):
+        if entry in given:
+            problems.append(_no_use(entry, program))
+        raw.pop(entry, None)
+        schemas[entry] = (Annotated[None, Field(exclude=True)], None)
+    for family in [family for family in DEFAULT_COMPONENTS if family not in schemas]:
+        _, table = _chosen(family, raw, problems)
+        schemas[family] = (Annotated[table, Config.model_fields[family]], ...)
     return create_model("Config", __base__=Config, **schemas)
+
+
+def _chosen(family: str, raw: dict[str, Any], problems: list[Problem]) -> tuple[Any, Any]:
+    """The component that a section names, and the schema of the section, where its full name is put."""
+    section = raw[family]
+    name = section.get("name") if isinstance(section, dict) else section
+    try:
+        member = component.find(family, name if isinstance(name, str) else "")
+        table = schema(member)
+    except LookupError as error:
+        problems.append(Problem(f"{family}.name", _not_found(family, name, error)))
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        raw[family] = {**_longhand(family, section), "name": component.name_of(member)}
+        return member, table
+    return None, Any
+
+
+def _not_asked_for(program: type[component.Component] | None) -> list[str]:
+    """The entries that are of no use to a program. Its parts are made for each other: it has all, or none."""
+    asked = component.asked(program) if program is not None else PARTS
+    if set(asked) & set(PARTS):
+        return []
+    return [*PARTS, *({"latent_dim"} - set(asked))]
+
+
+def _no_use(entry: str, program: type[component.Component]) -> Problem:
+    asked = ", ".join(component.asked(program)) or "nothing"
+    reason = f"is of no use to the program {component.name_of(program)!r}, whose constructor asks for {asked}"
+    return Problem(entry, reason)
 
 
 def _not_found(family: str, name: Any, error: LookupError) -> str:
@@ -444,7 +432,7 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
 def _unknown_entry(place: str, section: type[BaseModel]) -> str:
     """What to say of an entry that its table does not have."""
     table, _, name = place.rpartition(".")
-    known = list(section.model_fields)
+    known = [name for name, field in section.model_fields.items() if not field.exclude]
     if not issubclass(section, Selection):
         return unknown(name, known) if known else f"{name!r} is unknown; there are no options here"
     owner = f"the {table} {section.model_fields['name'].default!r}"

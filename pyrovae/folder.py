@@ -115,6 +115,11 @@ class Folder:
             (self.path / "figures").mkdir(exist_ok=True)
             yield self.path / "figures" / f"epoch-{epoch:04d}.png"
 
+    def pictures(self) -> list[Path]:
+        """The pictures of epochs, in their order."""
+        files = (self.path / "figures").glob("epoch-*.png")
+        return sorted(files, key=lambda file: int(file.stem.partition("-")[2]))
+
     def write_weights(self, name: Checkpoint, snapshot: Snapshot, facts: Mapping[str, str]) -> None:
         """Save weights as safetensors, with the epoch and other facts as its metadata."""
         metadata = {"epoch": str(snapshot.epoch), **facts}

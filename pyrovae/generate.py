@@ -104,10 +104,25 @@ def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws:
         torch.Size([16, 8])
     """
     parts = []
+    names = order(program)
     with inspected(program):
         for x, data in _numbered(batches):
-            parts.append(_expected_codes(program, x, DatumNoise((seed, "encode"), data), draws))
+            parts.append(_expected_codes(program, names, x, DatumNoise((seed, "encode"), data), draws))
     return torch.cat(parts)
+
+
+def order(program: Program) -> list[str]:
+    """The latent sites as the model draws them: the order in which their values stand in a code.
+
+    A guide may draw them in another one.
+
+    Example:
+        >>> order(program)
+        ['z']
+    """
+    nothing = torch.full((1, *program.event_shape), torch.nan, device=device.of(program))
+    with inspected(program), seeded("order"):
+        return prune_subsample_sites(poutine.trace(program.model).get_trace(nothing)).stochastic_nodes
 
 
 def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
@@ -117,12 +132,13 @@ def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
         first += len(x)
 
 
-def _expected_codes(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> Tensor:
-    """E_q[z], (n, code size): exact, or else the mean of draws."""
+def _expected_codes(program: Program, names: list[str], x: Tensor, noise: DatumNoise, draws: int) -> Tensor:
+    """E_q[z] of the sites in that order, (n, code size): exact, or else the mean of draws."""
 
     def latents(particles: int) -> list[Any]:
         with pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
-            return _sites(poutine.trace(program.guide).get_trace(x))
+            trace = poutine.trace(program.guide).get_trace(x)
+        return [trace.nodes[name] for name in names]
 
     with seeded(*noise.key):  # nothing of these draws is kept
         means = [sites.exact_mean(site) for site in latents(sites.FEW_DRAWS)]

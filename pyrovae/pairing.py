@@ -8,6 +8,7 @@ from typing import Any
 from pyrovae import component, supports
 from pyrovae.errors import Problem
 from pyrovae.objectives import Need
+from pyrovae.programs import Codes
 
 
 def misfit(prior: Any, posterior: Any) -> str | None:
@@ -51,50 +52,53 @@ def objective_misfit(objective: Any, posterior: Any, prior: Any = None) -> str |
         posterior: a component or its class.
         prior: a component or its class; ``None``: one that suits the objective.
     """
-    unmet = [need for need in objective.needs if not _met(need, posterior, prior)]
-    return f"{_name(objective)!r} {_because(min(unmet), posterior)}" if unmet else None
+    return _misfit(objective, Codes.declared(posterior, prior))
 
 
-def objective_refusals(
-    objective: Any, options: Mapping[str, Any], posterior: Any, prior: Any
-) -> list[Problem]:
-    """What to say to a user who asked for an objective, or an option of it, that cannot train these two."""
+def objective_refusals(objective: Any, options: Mapping[str, Any], codes: Codes) -> list[Problem]:
+    """What to say to a user who asked for an objective, or an option of it, that cannot train such codes."""
     problems = []
-    if (reason := objective_misfit(objective, posterior, prior)) is not None:
+    if (reason := _misfit(objective, codes)) is not None:
         fitting = [
             name
             for name in component.names("objective")
-            if objective_misfit(component.find("objective", name), posterior, prior) is None
+            if _misfit(component.find("objective", name), codes) is None
         ]
         problems.append(Problem("objective.name", f"{reason}; what fits: {', '.join(fitting)}"))
     for option, need in objective.needs_of_options(options):
-        if not _met(need, posterior, prior):
-            reason = f"{options[option]!r} {_because(need, posterior)}"
+        if not _met(need, codes):
+            reason = f"{options[option]!r} {_because(need, codes)}"
             problems.append(Problem(f"objective.{option}", reason))
     return problems
 
 
-def _met(need: Need, posterior: Any, prior: Any) -> bool:
+def _misfit(objective: Any, codes: Codes) -> str | None:
+    unmet = [need for need in objective.needs if not _met(need, codes)]
+    return f"{_name(objective)!r} {_because(min(unmet), codes)}" if unmet else None
+
+
+def _met(need: Need, codes: Codes) -> bool:
     return {
-        Need.GRADIENTS: posterior.reparameterized,
-        Need.ANY_VALUE: posterior.only_own_draws is None,
-        Need.DENSITY: posterior.is_density,
-        Need.SUMMABLE: posterior.one_site_per_variable,
-        Need.COORDINATES: posterior.has_independent_coordinates
-        and (prior is None or prior.has_independent_coordinates),
+        Need.GRADIENTS: codes.reparameterized,
+        Need.ANY_VALUE: codes.only_own_draws is None,
+        Need.DENSITY: codes.is_density,
+        Need.SUMMABLE: codes.one_site_per_variable,
+        Need.COORDINATES: codes.has_independent_coordinates,
+        Need.SITES: codes.has_independent_sites,
     }[need]
 
 
-def _because(need: Need, posterior: Any) -> str:
+def _because(need: Need, codes: Codes) -> str:
     """Why a need is not met."""
-    name = _name(posterior)
+    name = codes.name
     return {
         Need.GRADIENTS: f"needs gradients through draws, and those of {name!r} have none",
         Need.ANY_VALUE: f"needs q(z|x) at any value, and {name!r} gives it at its own draws only: "
-        f"{posterior.only_own_draws}",
+        f"{codes.only_own_draws}",
         Need.DENSITY: f"needs a density q(z|x), and {name!r} is a point",
         Need.SUMMABLE: f"sums over discrete codes, each a site of its own, and those of {name!r} are none",
         Need.COORDINATES: "needs codes whose coordinates are independent, under the prior and given x",
+        Need.SITES: f"needs sites of codes that do not depend on each other, and those of {name!r} do",
     }[need]
 
 

@@ -1,4 +1,4 @@
-"""Data as a likelihood takes them: changed as configured, refused outside its support; knows no network."""
+"""Data as what scores them takes them: changed as configured, else refused; knows no network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import groupby, product
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from torch.distributions import constraints
@@ -17,7 +17,11 @@ from pyrovae.config import Data, literal
 from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, DataError, Problem
 from pyrovae.likelihoods import Likelihood
+from pyrovae.programs import Program
 from pyrovae.randomness import seeded
+
+Scorer: TypeAlias = Likelihood | Program
+"""What scores data, and so says which ones it takes."""
 
 BITS = constraints.boolean
 """The set that binarised data live on."""
@@ -33,7 +37,7 @@ CELLS_TO_JUDGE = 2**22
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data as a likelihood takes them."""
+    """Data as what scores them takes them."""
 
     dataset: Dataset
     is_likelihood: bool = True
@@ -42,27 +46,27 @@ class Prepared:
     """What was done with the data, or had better be, in sentences."""
 
 
-def prepare(dataset: Dataset, options: Data, likelihood: Likelihood) -> Prepared:
-    """Dequantise, squeeze and binarise as configured, and refuse data outside the likelihood's support.
+def prepare(dataset: Dataset, options: Data, scorer: Scorer) -> Prepared:
+    """Dequantise, squeeze and binarise as configured, and refuse data outside the support.
 
     Validation and test rows are drawn once; training rows anew on every read, until :meth:`Split.drawn`.
 
     Args:
         dataset: as stored.
         options: of the run.
-        likelihood: of the run.
+        scorer: the likelihood of the run, or a program that scores data itself.
 
     Raises:
         ConfigError: naming the data's range, the support, and the choices that fit.
         DataError: data that cannot be changed as configured.
     """
-    prepared = _changed(dataset, options, likelihood.support)
-    if _within(prepared.dataset, likelihood.support):
-        return replace(prepared, notes=(*prepared.notes, *_advice(prepared.dataset, likelihood)))
-    tolerated = likelihood.tolerated if options.binarize == "none" else None
+    prepared = _changed(dataset, options, scorer.support)
+    if _within(prepared.dataset, scorer.support):
+        return replace(prepared, notes=(*prepared.notes, *_advice(prepared.dataset, scorer)))
+    tolerated = scorer.tolerated if options.binarize == "none" else None
     if tolerated is None or not _within(prepared.dataset, tolerated):
-        raise ConfigError([_outside(prepared.dataset, dataset, options, likelihood)])
-    name = component.name_of(type(likelihood))
+        raise ConfigError([_outside(prepared.dataset, dataset, options, scorer)])
+    name = component.name_of(type(scorer))
     note = f"{name} on grey values is no likelihood: what is maximised bounds minus a cross-entropy"
     return replace(prepared, is_likelihood=False, notes=(*prepared.notes, note))
 
@@ -85,13 +89,13 @@ def _changed(dataset: Dataset, options: Data, support: Constraint) -> Prepared:
     return Prepared(dataset, notes=tuple(notes))
 
 
-def _advice(dataset: Dataset, likelihood: Likelihood) -> Iterator[str]:
+def _advice(dataset: Dataset, scorer: Scorer) -> Iterator[str]:
     """What to say of data far from unit scale to a likelihood that could standardise them, and does not.
 
     Grey values are near enough to it, however little most of them vary.
     """
     low, high = dataset.range()
-    if likelihood.options.get("standardize") is not False or (low >= 0 and high <= 1):
+    if scorer.options.get("standardize") is not False or (low >= 0 and high <= 1):
         return
     step = math.ceil(dataset.train.raw.numel() / CELLS_TO_JUDGE)
     with seeded("advice"):
@@ -129,34 +133,35 @@ def _fits(dataset: Dataset, options: Data, support: Constraint) -> bool:
         return False
 
 
-def _outside(prepared: Dataset, dataset: Dataset, options: Data, likelihood: Likelihood) -> Problem:
+def _outside(prepared: Dataset, dataset: Dataset, options: Data, scorer: Scorer) -> Problem:
     """What to say of data that a likelihood does not take."""
-    own = component.name_of(type(likelihood))
+    own = component.name_of(type(scorer))
     low, high = prepared.range()
     values = dataset.distinct()
     others = [
         name
-        for name in component.names("likelihood")
-        if name != own and _fits(values, options, component.support_of("likelihood", name))
+        for name in component.names(scorer.family)
+        if name != own and (support := component.support_of(scorer.family, name)) is not None
+        if _fits(values, options, support)
     ]
-    choices = [f"likelihood = {', '.join(others)}"] if others else []
-    choices += _remedies(values, options, likelihood)
+    choices = [f"{scorer.family} = {', '.join(others)}"] if others else []
+    choices += _remedies(values, options, scorer)
     return Problem(
-        "likelihood.name",
-        f"{own!r} takes values in {supports.in_words(likelihood.support)}; {dataset.name} has values from "
+        f"{scorer.family}.name",
+        f"{own!r} takes values in {supports.in_words(scorer.support)}; {dataset.name} has values from "
         f"{low:g} to {high:g}. What fits: {'; '.join(choices) or 'nothing'}",
     )
 
 
-def _remedies(dataset: Dataset, options: Data, likelihood: Likelihood) -> list[str]:
+def _remedies(dataset: Dataset, options: Data, scorer: Scorer) -> list[str]:
     """The fewest settings with which a likelihood takes these data, in all ways; each has been tried."""
-    for _, as_many in groupby(sorted(_settings(dataset, options, likelihood), key=len), key=len):
-        if found := [each for each in as_many if _fits_with(each, dataset, options, likelihood)]:
+    for _, as_many in groupby(sorted(_settings(dataset, options, scorer), key=len), key=len):
+        if found := [each for each in as_many if _fits_with(each, dataset, options, scorer)]:
             return [" with ".join(f"{place} = {_typed(value)}" for place, value in s.items()) for s in found]
     return []
 
 
-def _settings(dataset: Dataset, options: Data, likelihood: Likelihood) -> Iterator[dict[str, Any]]:
+def _settings(dataset: Dataset, options: Data, scorer: Scorer) -> Iterator[dict[str, Any]]:
     """What to try: another divisor, other changes of the data, and another option of the likelihood."""
     now, high = dataset.train.divisor, max(1, math.ceil(dataset.divided(1).range()[1]))
     for divisor in sorted({now, 1, 255 if 128 < high <= 255 else high}):
@@ -165,17 +170,22 @@ def _settings(dataset: Dataset, options: Data, likelihood: Likelihood) -> Iterat
             [{}, {"data.binarize": "auto"}],
             [{}, {"data.dequantize": not options.dequantize}],
             [{}, {"data.squeeze": 0.001}],
-            [{}, *_other_options(likelihood, counts={int(divisor) + 1, high + 1})],
+            [{}, *_other_options(scorer, counts={int(divisor) + 1, high + 1})],
         ]
         for parts in product(*choices):
             yield {place: value for part in parts for place, value in part.items()}
 
 
-def _other_options(likelihood: Likelihood, counts: Set[int]) -> Iterator[dict[str, Any]]:
-    """One option at a time: one of the counts, within its bounds, or one of the words that it may be."""
-    for name, (annotation, _) in component.options(type(likelihood)).items():
+def _other_options(scorer: Scorer, counts: Set[int]) -> Iterator[dict[str, Any]]:
+    """One option at a time: one of the counts, within its bounds, or one of the words that it may be.
+
+    Of a program's own options, none is known to be about data.
+    """
+    if not isinstance(scorer, Likelihood):
+        return
+    for name, (annotation, _) in component.options(type(scorer)).items():
         others: list[Any]
-        if type(likelihood.options[name]) is int:
+        if type(scorer.options[name]) is int:
             others = [count for count in sorted(counts) if _is_allowed(annotation, count)]
         else:
             others = _words(annotation)
@@ -196,13 +206,15 @@ def _words(annotation: Any) -> list[str]:
     return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
-def _fits_with(settings: Mapping[str, Any], dataset: Dataset, options: Data, likelihood: Likelihood) -> bool:
+def _fits_with(settings: Mapping[str, Any], dataset: Dataset, options: Data, scorer: Scorer) -> bool:
     """Whether the data lie on the likelihood's support once these settings are made too."""
     made: dict[str, dict[str, Any]] = {"data": {}, "likelihood": {}}
     for place, value in settings.items():
         section, _, name = place.partition(".")
         made[section][name] = value
-    other = type(likelihood)(**likelihood.given, **{**likelihood.options, **made["likelihood"]})
+    other = scorer
+    if made["likelihood"]:
+        other = type(scorer)(**scorer.given, **{**scorer.options, **made["likelihood"]})
     divided = dataset.divided(made["data"].get("divisor", dataset.train.divisor))
     return _fits(divided, options.model_copy(update=made["data"]), other.support)
 

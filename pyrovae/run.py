@@ -23,15 +23,18 @@ from pyrovae.engine import Engine, start
 from pyrovae.errors import ConfigError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
-from pyrovae.networks import rounding
+from pyrovae.networks import can_be_rounded, rounding
 from pyrovae.preparation import Prepared, prepare
-from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.programs import Program, check, rehearse
 from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
 from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, first_batch, steps
 
 PICTURED = 36
 """How many samples and how many reconstructions a picture of training shows."""
+
+CHECKED = 5
+"""Rows of data that a program is tried on before it is trained."""
 
 
 class Run:
@@ -52,7 +55,7 @@ class Run:
     """
 
     def __init__(
-        self, config: Config, program: SingleLayer, facts: Mapping[str, str], folder: Folder | None = None
+        self, config: Config, program: Program, facts: Mapping[str, str], folder: Folder | None = None
     ) -> None:
         self.config = config
         self.program = program
@@ -151,16 +154,23 @@ class Run:
         """A run with its program and its data, before the first epoch."""
         dataset = load_data(config.data) if dataset is None else dataset
         program = build(config, Size(dataset.event_shape), objects)
+        with seeded(config.seed, "check"):
+            check(program, dataset.train.rows(slice(CHECKED)))
         run = cls(anchored(config), program, _facts(dataset) | _code(config))
-        run.prepared = prepare(dataset, config.data, program.likelihood)
+        run.prepared = prepare(dataset, config.data, program.scorer)
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
+            raise ConfigError([Problem("train.precision", reason)])
+        if config.train.precision == "bf16" and not can_be_rounded(program):
+            reason = "the program has no network of pyrovae.networks, and bf16 is about these only"
             raise ConfigError([Problem("train.precision", reason)])
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
         program.to(place)
         run.prepared = replace(run.prepared, dataset=run.prepared.dataset.to(place))
         objective = build_objective(run.config, program, len(dataset.train))  # refused now, if at all
+        with seeded(config.seed, "check"):
+            rehearse(program, objective, run.prepared.dataset.train.rows(slice(CHECKED)))
         if config.train.patience is not None and not len(dataset.validation):
             raise ConfigError([Problem("train.patience", "early stopping needs data.validation > 0")])
         if min(config.train.batch_size, len(dataset.train)) == 1:
@@ -198,19 +208,19 @@ class Run:
     @property
     def terms(self) -> dict[str, str]:
         """What the two terms of the objective and their sum are called: a point has no bound and no KL."""
-        if self.program.posterior.is_density:
+        if self.program.codes.is_density:
             return {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
         return {"elbo": "objective", "reconstruction": "reconstruction", "kl": "penalty"}
 
     @property
     def caveats(self) -> list[str]:
         """What a reader of this run's numbers must know."""
-        if self.program.posterior.is_density:
+        codes = self.program.codes
+        if codes.is_density:
             return []
-        name = component.name_of(type(self.program.posterior))
         return [
-            f"{name!r} is a point and no density: what is maximised, log p(x|z) + log p(z), is no bound of "
-            "log p(x), and importance sampling is undefined"
+            f"{codes.name!r} is a point and no density: what is maximised, log p(x|z) + log p(z), is no "
+            "bound of log p(x), and importance sampling is undefined"
         ]
 
     @property
@@ -248,7 +258,7 @@ class Run:
                 f"{dataset.name} has data of shape {tuple(dataset.event_shape)}, "
                 f"the run is for shape {tuple(self.program.event_shape)}"
             )
-        prepared = prepare(dataset, self.config.data, self.program.likelihood)
+        prepared = prepare(dataset, self.config.data, self.program.scorer)
         rows = prepared.dataset.splits[split].drawn().to(device.of(self.program))
         if not len(rows):
             raise RunError(f"the run has no {split} rows (data.{split} = {getattr(self.config.data, split)})")
@@ -261,9 +271,9 @@ class Run:
         return summarise(
             evaluate(self.program, batches, particles=particles, seed=seed),
             cells=self.program.event_shape.numel(),
-            discrete=self.program.likelihood.support.is_discrete,
+            discrete=self.program.support.is_discrete,
             is_likelihood=is_likelihood,
-            is_bound=self.program.posterior.is_density,
+            is_bound=self.program.codes.is_density,
         )
 
     def diagnose(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions.constraints as pyro_constraints
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
@@ -36,6 +39,24 @@ class Levels(Constraint):
 
     def __str__(self) -> str:
         return f"the {self.count} levels 0, 1/{self.count - 1}, ..., 1"
+
+
+class Anything(Constraint):
+    """Any values: of a set that no single cell could be held against, as that of counts with a given total.
+
+    Args:
+        is_discrete: whether the values are.
+    """
+
+    def __init__(self, is_discrete: bool) -> None:
+        self.is_discrete = is_discrete
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return torch.ones_like(value, dtype=torch.bool)
+
+    def __str__(self) -> str:
+        return "any values"
 
 
 open_unit_interval = OpenUnitInterval()
@@ -84,6 +105,24 @@ def in_words(support: Constraint) -> str:
     if isinstance(support, constraints.integer_interval):
         return f"the integers from {support.lower_bound} to {support.upper_bound}"
     return next((words for known, words in WORDS if same(known, support)), str(support))
+
+
+def of_cells(distribution: Any) -> Constraint:
+    """The set that each cell of a distribution's values lies in.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> of_cells(dist.Bernoulli(torch.zeros(3)).to_event(1))
+        Boolean()
+    """
+    try:
+        support = distribution.support
+    except NotImplementedError:
+        return Anything(is_discrete=False)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    differs = any(isinstance(bound, Tensor) and bound.numel() > 1 for bound in vars(support).values())
+    return Anything(support.is_discrete) if support.event_dim or differs else support
 
 
 def contains(support: Constraint, values: Tensor) -> bool:

@@ -16,13 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from pyrovae import component, device, generate
 from pyrovae.assembly import PYTHON_ARRAY, cutting
 from pyrovae.component import Component
-from pyrovae.config import DEFAULT_COMPONENTS, resolve
+from pyrovae.config import DEFAULT_COMPONENTS, Config, resolve
 from pyrovae.data import Dataset, Split, from_arrays
 from pyrovae.errors import ConfigError, DataError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.folder import Checkpoint
 from pyrovae.preparation import Prepared, prepare
-from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.programs import Program
 from pyrovae.progress import epoch_line, reporting
 from pyrovae.quantities import Findings
 from pyrovae.run import Run
@@ -42,6 +42,8 @@ class VAE(TransformerMixin, BaseEstimator):
 
     Args:
         latent_dim: number of latent coordinates.
+        program: model and guide. One of your own, as ``my_programs.py:TwoLayers``, leaves those of the next
+            four arguments that it does not ask for as they are.
         prior: p(z).
         likelihood: p(x|z).
         posterior: q(z|x).
@@ -70,6 +72,7 @@ class VAE(TransformerMixin, BaseEstimator):
         self,
         *,
         latent_dim: int = 8,
+        program: str | Mapping[str, Any] | Component = "single-layer",
         prior: str | Mapping[str, Any] | Component = "normal",
         likelihood: str | Mapping[str, Any] | Component = "bernoulli",
         posterior: str | Mapping[str, Any] | Component = "normal",
@@ -84,6 +87,7 @@ class VAE(TransformerMixin, BaseEstimator):
         verbose: bool = True,
     ) -> None:
         self.latent_dim = latent_dim
+        self.program = program
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
@@ -140,15 +144,15 @@ class VAE(TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> Array:
         """Posterior means E_q[z] of the rows of X, (n, latent_dim)."""
-        return generate.encode(self.program, self._rows(X).batches()).numpy(force=True)
+        return generate.encode(self.program_, self._rows(X).batches()).numpy(force=True)
 
     def reconstruct(self, X: ArrayLike) -> Array:
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
-        return generate.reconstruct(self.program, self._rows(X).batches()).mean.numpy(force=True)
+        return generate.reconstruct(self.program_, self._rows(X).batches()).mean.numpy(force=True)
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Array:
         """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
-        return generate.sample(self.program, n, seed=seed).x.numpy(force=True)
+        return generate.sample(self.program_, n, seed=seed).x.numpy(force=True)
 
     def score_samples(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
         """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
@@ -159,7 +163,7 @@ class VAE(TransformerMixin, BaseEstimator):
             seed: of the draws.
         """
         batches = self._rows(X).batches(ROWS_AT_ONCE)
-        estimates = evaluate(self.program, batches, particles=particles, seed=seed, tails=False)
+        estimates = evaluate(self.program_, batches, particles=particles, seed=seed, tails=False)
         return estimates.log_likelihood.numpy()
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
@@ -231,8 +235,8 @@ class VAE(TransformerMixin, BaseEstimator):
         return self.run_
 
     @property
-    def program(self) -> SingleLayer:
-        """The Pyro program: ``program.model`` and ``program.guide`` work with any Pyro inference."""
+    def program_(self) -> Program:
+        """The trained program: ``program_.model`` and ``program_.guide`` work with any Pyro inference."""
         return self.run.program
 
     @property
@@ -244,8 +248,11 @@ class VAE(TransformerMixin, BaseEstimator):
         """The arguments as a layer of the configuration."""
         if "source" in (self.data or {}):
             raise ConfigError([Problem("data.source", "the data are what fit is given")])
-        layer: dict[str, Any] = {"seed": self.seed, "latent_dim": self.latent_dim}
-        layer |= {family: _selection(getattr(self, family)) for family in DEFAULT_COMPONENTS}
+        layer: dict[str, Any] = {"seed": self.seed}
+        defaults = {"latent_dim": Config.model_fields["latent_dim"].default, **DEFAULT_COMPONENTS}
+        chosen = {name: _selection(getattr(self, name)) for name in defaults}
+        # Not all programs have a use for all of them.
+        layer |= {name: value for name, value in chosen.items() if value != defaults[name]}
         layer["data"] = {"test": 0.0, **(self.data or {}), "source": PYTHON_ARRAY}
         layer["train"] = {
             "epochs": self.epochs,
@@ -266,13 +273,13 @@ class VAE(TransformerMixin, BaseEstimator):
         """The rows of X as the likelihood takes them."""
         options = self.run.config.data
         dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)
-        if dataset.event_shape != tuple(self.program.event_shape):
+        if dataset.event_shape != tuple(self.program_.event_shape):
             raise DataError(
                 f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
-                f"{tuple(self.program.event_shape)}."
+                f"{tuple(self.program_.event_shape)}."
             )
-        prepared = prepare(dataset, options, self.program.likelihood)
-        return replace(prepared, dataset=prepared.dataset.to(device.of(self.program)))
+        prepared = prepare(dataset, options, self.program_.scorer)
+        return replace(prepared, dataset=prepared.dataset.to(device.of(self.program_)))
 
     def _train(self, run: Run) -> None:
         assert run.prepared is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pyro
 import pytest
@@ -64,6 +64,6 @@ def make() -> Build:
 
     def program(*, event_shape: tuple[int, ...] = (6,), **choices: Any) -> SingleLayer:
         small = {"latent_dim": 2, "network": {"name": "mlp", "hidden": [16]}, "likelihood": "gaussian"}
-        return build(resolve(small, choices), Size(event_shape))
+        return cast(SingleLayer, build(resolve(small, choices), Size(event_shape)))
 
     return program

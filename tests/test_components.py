@@ -29,6 +29,7 @@ from pyrovae.networks import Shapes
 PICTURE = Size([1, 8, 8])
 
 PROMISED: Mapping[str, str] = {
+    "program": "single-layer",
     "prior": "normal laplace student-t mixture vamp flow sphere uniform dirichlet categorical bernoulli",
     "posterior": "normal full-normal low-rank-normal laplace logistic-normal planar radial sylvester iaf "
     "coupling spline power-sphere logit-normal categorical bernoulli gumbel-softmax relaxed-bernoulli delta",
@@ -79,6 +80,7 @@ def makes_sense(case: Case) -> bool:
 @each([case for case in cases(*component.FAMILIES) if makes_sense(case)])
 def test_a_component_knows_what_it_was_given_and_its_options(case: Case) -> None:
     available: Any = {
+        "program": build(resolve({"network": "linear"}), PICTURE).given,
         "prior": {"latent_dim": 2, "datum_shape": PICTURE},
         "posterior": {"event_shape": code_shape(case.member.support) if case.family == "posterior" else None},
         "likelihood": {"event_shape": PICTURE},

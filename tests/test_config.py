@@ -256,7 +256,7 @@ def test_an_unknown_component_is_told_with_the_known_ones_and_the_nearest(family
 @pytest.mark.parametrize(
     ("layer", "place", "said"),
     [
-        ({"pror": "normal"}, "pror", ["did you mean 'prior'?", "seed, latent_dim, prior", "train"]),
+        ({"pror": "normal"}, "pror", ["did you mean 'prior'?", "seed, latent_dim, program, prior", "train"]),
         ({"train": {"epoch": 3}}, "train.epoch", ["did you mean 'epochs'?", "batch_size", "watch"]),
         (
             {"network": {"hiden": [3]}},

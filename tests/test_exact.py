@@ -224,9 +224,9 @@ def test_a_linear_vae_finds_the_maximum_likelihood_solution_of_probabilistic_pca
         data={"validation": 0.0},
         verbose=False,
     ).fit(x)
-    decoder = affine(vae.program.network.decoder)
+    decoder = affine(vae.program_.network.decoder)
     w, b = decoder.weight.detach().double(), decoder.bias.detach().double()
-    scale = vae.program.decode(torch.zeros(1, 8)).base_dist.scale.detach().double()
+    scale = vae.program_.decode(torch.zeros(1, 8)).base_dist.scale.detach().double()
     assert (scale == scale[0, 0]).all()
     marginal = MultivariateNormal(b, w @ w.T + scale[0, 0] ** 2 * torch.eye(64, dtype=torch.float64))
     log_likelihood = marginal.log_prob(torch.tensor(x).double()).mean().item()

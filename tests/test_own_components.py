@@ -305,7 +305,7 @@ def test_a_run_with_code_of_its_own_loads_only_where_it_is_trusted(
         VAE.load("run")
     loaded = VAE.load("run", trust=True)
     assert "this code has run" in capsys.readouterr().out
-    assert all(torch.equal(weights[name], value) for name, value in loaded.program.state_dict().items())
+    assert all(torch.equal(weights[name], value) for name, value in loaded.program_.state_dict().items())
 
 
 def test_a_trusted_run_does_all_that_others_do(file: Path) -> None:

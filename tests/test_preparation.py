@@ -595,7 +595,7 @@ def test_data_are_divided_before_they_are_standardised() -> None:
     X = 1000 + 300 * np.random.default_rng(0).standard_normal((50, 4))
     likelihood = {"name": "gaussian", "standardize": True}
     vae = VAE(likelihood=likelihood, latent_dim=2, epochs=1, data={"divisor": 100.0}, verbose=False).fit(X)
-    kept: Any = vae.program.likelihood
+    kept: Any = vae.program_.likelihood
     train = vae.run.prepared.dataset.train.raw.numpy() / 100  # type: ignore[union-attr]
     assert kept.cell_mean.numpy() == pytest.approx(train.mean(0), rel=1e-5)
     assert kept.cell_deviation.numpy() == pytest.approx(train.std(0), rel=1e-5)

@@ -106,7 +106,7 @@ def test_the_command_of_every_component_starts_a_training_with_it(
 ) -> None:
     started: list[Run] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_train", lambda run, console: started.append(run))
+    monkeypatch.setattr(cli.training, "_train", lambda run, console: started.append(run))
     program, *arguments = shlex.split(site.command(case.family, case.name))
     assert program == "pyrovae"
     with pytest.raises(SystemExit) as end:
@@ -125,8 +125,8 @@ def test_the_command_of_every_other_one_asks_for_it(
         asked.append(str(path))
         raise RunError("there is no run")
 
-    selected = cli._diagnostics
-    monkeypatch.setattr(cli, "_diagnostics", lambda *names: asked.extend(selected(*names)))
+    selected = cli.evaluation._diagnostics
+    monkeypatch.setattr(cli.evaluation, "_diagnostics", lambda *names: asked.extend(selected(*names)))
     monkeypatch.setattr(Run, "load", load)
     program, *arguments = shlex.split(site.command(case.family, case.name))
     assert program == "pyrovae"

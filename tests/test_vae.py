@@ -68,7 +68,7 @@ def numbers(vae: VAE) -> list[dict[str, float]]:
 
 
 def same_weights(one: VAE, other: VAE) -> bool:
-    weights, others = one.program.state_dict(), other.program.state_dict()
+    weights, others = one.program_.state_dict(), other.program_.state_dict()
     return weights.keys() == others.keys() and all(torch.equal(weights[key], others[key]) for key in weights)
 
 
@@ -85,8 +85,8 @@ def test_the_lines_of_the_readme(tmp_path: Path) -> None:
     assert new.shape == (16, 8, 8)
     assert ll.shape == (120,)
     assert (tmp_path / "runs" / "digits" / "config.toml").is_file()
-    assert callable(vae.program.model)
-    assert callable(vae.program.guide)
+    assert callable(vae.program_.model)
+    assert callable(vae.program_.guide)
 
 
 def test_samples_are_data_and_repeat_under_their_seed(vae: VAE) -> None:
@@ -104,7 +104,7 @@ def test_reconstructions_have_the_shape_of_the_data(vae: VAE) -> None:
 
 def test_codes_are_the_means_of_the_guide(vae: VAE) -> None:
     with torch.no_grad():
-        mean = vae.program.encode(torch.from_numpy(BITS)).mean
+        mean = vae.program_.encode(torch.from_numpy(BITS)).mean
     assert_allclose(vae.transform(BITS), mean.numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -130,7 +130,7 @@ def test_scores_are_nats_of_every_row_and_repeat(vae: VAE) -> None:
 
 
 def test_scores_lie_above_the_elbo_and_are_those_of_evaluation(vae: VAE) -> None:
-    estimates = evaluate(vae.program, [torch.from_numpy(BITS)], particles=200)
+    estimates = evaluate(vae.program_, [torch.from_numpy(BITS)], particles=200)
     scores = vae.score_samples(BITS, particles=200)
     assert_allclose(scores, estimates.log_likelihood.numpy(), atol=1e-4)
     assert scores.mean() > estimates.elbo.mean().item()
@@ -171,9 +171,9 @@ def test_objects_are_copied_and_not_trained_in_place() -> None:
     one = small(network=network).fit(X)
     other = small(network=network).fit(X)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert one.program.network is not network
+    assert one.program_.network is not network
     assert same_weights(one, other)
-    assert not torch.equal(next(iter(one.program.network.parameters())), next(iter(network.parameters())))
+    assert not torch.equal(next(iter(one.program_.network.parameters())), next(iter(network.parameters())))
 
 
 def test_an_object_that_was_made_for_another_shape_is_refused() -> None:
@@ -297,7 +297,7 @@ def test_before_it_is_fitted_a_sentence_says_so(method: str) -> None:
         getattr(VAE(), method)(X)
 
 
-@pytest.mark.parametrize("use", [lambda v: v.sample(2), lambda v: v.save("x"), lambda v: v.program])
+@pytest.mark.parametrize("use", [lambda v: v.sample(2), lambda v: v.save("x"), lambda v: v.program_])
 def test_what_needs_no_rows_is_not_fitted_either(
     use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,7 +525,7 @@ def test_what_was_fitted_with_objects_is_saved_and_loaded(tmp_path: Path) -> Non
 
 
 def test_model_and_guide_train_with_pyros_svi(vae: VAE, pyro_store: None) -> None:
-    program = small(epochs=1).fit(X).program
+    program = small(epochs=1).fit(X).program_
     x = torch.from_numpy(BITS)
     program.train()
     before = {name: value.clone() for name, value in program.named_parameters()}
@@ -536,7 +536,7 @@ def test_model_and_guide_train_with_pyros_svi(vae: VAE, pyro_store: None) -> Non
 
 
 def test_two_models_in_pyros_store_share_no_weights(pyro_store: None) -> None:
-    first, second = (small(epochs=1, seed=seed).fit(X).program for seed in (0, 1))
+    first, second = (small(epochs=1, seed=seed).fit(X).program_ for seed in (0, 1))
     x = torch.from_numpy(BITS)
     SVI(first.model, first.registered_guide(), Adam({"lr": 1e-2}), Trace_ELBO()).step(x)
     kept = {name: value.clone() for name, value in first.state_dict().items()}

@@ -26,7 +26,8 @@ from sphinx.util.typing import ExtensionMetadata
 
 from pyrovae import pairing, supports
 from pyrovae.component import FAMILIES, find, names, support_of
-from pyrovae.config import DEFAULT_COMPONENTS, describe, literal, schema
+from pyrovae.config import DEFAULT_COMPONENTS, literal, schema
+from pyrovae.wording import describe
 
 logger = getLogger(__name__)
 

@@ -26,8 +26,9 @@ def components(
     if matrix:
         tables.print_matrix()
         return
-    from pyrovae.config import DEFAULT_COMPONENTS, describe, literal, schema
+    from pyrovae.config import DEFAULT_COMPONENTS, literal, schema
     from pyrovae.supports import in_words
+    from pyrovae.wording import describe
 
     for family in FAMILIES:
         typer.secho(family, bold=True)

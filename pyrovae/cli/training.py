@@ -39,6 +39,7 @@ def train(
     data_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of downloaded data sets.")
     ] = None,
+    program: Annotated[str | None, component("program", "Model and guide, FILE.py:CLASS or")] = None,
     prior: Annotated[str | None, component("prior", "p(z)")] = None,
     likelihood: Annotated[str | None, component("likelihood", "p(x|z)")] = None,
     posterior: Annotated[str | None, component("posterior", "q(z|x)")] = None,
@@ -56,6 +57,9 @@ def train(
         str | None, typer.Option(metavar="NAME", help="Of products of matrices: float32, tf32 or bf16.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Of the processor; 0 for as many as help.")] = None,
+    watch: Annotated[
+        int | None, typer.Option(help="Save a picture every so many epochs; 0: of the last one only.")
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="New folder for the run.", show_default="by date, under runs/"),
@@ -76,6 +80,7 @@ def train(
     flags = {
         "--data": ("data.source", data),
         "--data-dir": ("data.dir", data_dir),
+        "--program": ("program.name", program),
         "--prior": ("prior.name", prior),
         "--likelihood": ("likelihood.name", likelihood),
         "--posterior": ("posterior.name", posterior),
@@ -89,6 +94,7 @@ def train(
         "--device": ("train.device", device),
         "--precision": ("train.precision", precision),
         "--threads": ("train.threads", threads),
+        "--watch": ("train.watch", watch),
     }
     typed = {flag: setting for flag, setting in flags.items() if setting[1] is not None}
     if resume is not None:

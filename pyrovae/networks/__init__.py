@@ -99,6 +99,11 @@ class Folded(nn.Module):
             return self.network(x).to(x.dtype)
 
 
+def can_be_rounded(module: nn.Module) -> bool:
+    """Whether a module has networks that :func:`rounding` is about."""
+    return any(isinstance(part, Folded) for part in module.modules())
+
+
 @contextmanager
 def rounding(module: nn.Module, rounded: bool = True) -> Iterator[None]:
     """Inside, the networks of a module multiply in bfloat16; features that leave them are float32 again.

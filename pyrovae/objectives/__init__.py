@@ -21,6 +21,7 @@ class Need(StrEnum):
     DENSITY = "a density q(z|x)"
     SUMMABLE = "discrete codes, each a site of its own"
     COORDINATES = "independent coordinates of codes, in p(z) and in q(z|x)"
+    SITES = "sites of codes that do not depend on each other"
 
 
 class Terms(NamedTuple):

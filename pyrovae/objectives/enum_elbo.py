@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.traceenum_elbo import _compute_dice_elbo, _compute_model_factors
 from pyro.infer.util import Dice
@@ -14,7 +15,6 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyrovae import device
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, Weight, WeightedELBO
@@ -68,14 +68,11 @@ class EnumElbo(WeightedELBO):
 
 
 def _refuse_too_many_codes(program: Program) -> None:
-    posterior: Any = getattr(program, "posterior", None)
-    if posterior is None or not posterior.one_site_per_variable:
-        return  # a program of the user's own; or a pair that is refused for other reasons
-    codes = posterior(torch.zeros(posterior.features, device=device.of(posterior))).base_dist
-    values, variables = len(codes.enumerate_support(expand=False)), codes.batch_shape.numel()
-    if values**variables > MOST_CODES:
+    values = program.codes.values
+    if math.prod(values) > MOST_CODES:
+        number = " x ".join(f"{each}^{count}" for each, count in Counter(values).items())
         message = (
-            f"'enum-elbo' decodes every code for every datum, and there are {values}^{variables} of them; at "
+            f"'enum-elbo' decodes every code for every datum, and there are {number} of them; at "
             f"most {MOST_CODES:,} are: have fewer latent variables or categories, or an objective that draws"
         )
         raise ConfigError([Problem("objective.name", message)])

@@ -72,7 +72,7 @@ class Info(AggregateObjective):
     """
 
     smallest_batch = 2
-    needs = frozenset({Need.GRADIENTS})
+    needs = frozenset({Need.GRADIENTS, Need.SITES})
 
     def __init__(
         self,

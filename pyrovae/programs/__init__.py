@@ -4,24 +4,46 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pyro
 from torch import Size, Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from pyrovae import component
+from pyrovae.programs import _trial
+from pyrovae.programs._codes import Codes
+from pyrovae.programs._trial import check, rehearse
+
+__all__ = ["Codes", "Program", "check", "rehearse"]
 
 
-class Program(nn.Module, ABC):
+class Program(component.Component, nn.Module, ABC, family="program"):
     """A generative model p(x, z) and its guide q(z|x), as two pure Pyro functions that share one module.
 
-    Both take a batch of data, open a plate named ``data`` over it, and neither registers parameters: the
-    engine reads them from the module, and :meth:`registered_guide` is there for Pyro's own ``SVI``.
+    Both take a batch of data and open a plate named ``data`` over it, with all sites in it. Neither registers
+    parameters: the engine reads them from the module, and :meth:`registered_guide` is there for Pyro's own
+    ``SVI``. The model observes one site and draws others, which the guide draws too. Of x it needs no more
+    than its length and the observation: to sample is to run it on data that are not a number. Further draws
+    of codes come as dimensions on the left.
+
+    A constructor asks by name for what it wants, of ``event_shape``, the shape of one datum, and
+    ``latent_dim``; or else for the parts ``prior``, ``likelihood``, ``posterior`` and ``network``, as
+    :class:`~pyrovae.programs.single_layer.SingleLayer` does. What stands behind a ``*`` are options.
 
     Args:
         event_shape: the shape of one datum.
     """
 
+    event_shape: Size
+    """The shape of one datum."""
+
     max_plate_nesting: int = 1
     """How many plates are nested in the model."""
+
+    tolerated: ClassVar[Constraint | None] = None
+    """A wider set of data on which the formula can be evaluated, though it is no density there."""
 
     def __init__(self, event_shape: Size) -> None:
         super().__init__()
@@ -34,6 +56,21 @@ class Program(nn.Module, ABC):
     @abstractmethod
     def guide(self, x: Tensor) -> None:
         """q(z|x) for the data x of shape (n, \\*event_shape)."""
+
+    @property
+    def support(self) -> Constraint:
+        """The set on which each cell of a datum lives; by default, that of the site which is observed."""
+        return _trial.support(self)
+
+    @property
+    def codes(self) -> Codes:
+        """What objectives may ask of p(z) and q(z|x); by default, what a run of model and guide shows."""
+        return _trial.codes(self)
+
+    @property
+    def scorer(self) -> Any:
+        """The component that scores data, and so says which ones it takes."""
+        return self
 
     def initialize(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Set what starts from the training data, before the first step.
@@ -62,3 +99,7 @@ class Program(nn.Module, ABC):
             self.guide(x)
 
         return guide
+
+
+def __getattr__(name: str) -> Any:
+    return component.find_class("program", name)

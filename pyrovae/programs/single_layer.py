@@ -10,12 +10,14 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
+from pyrovae import device
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Network
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.programs import Program
+from pyrovae.programs import Codes, Program
 
 
 class SingleLayer(Program):
@@ -42,6 +44,18 @@ class SingleLayer(Program):
         self.likelihood = likelihood
         self.posterior = posterior
         self.network = network
+
+    @property
+    def support(self) -> Constraint:
+        return self.likelihood.support
+
+    @property
+    def codes(self) -> Codes:
+        return Codes.declared(self.posterior, self.prior, self._values())
+
+    @property
+    def scorer(self) -> Likelihood:
+        return self.likelihood
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -83,6 +97,15 @@ class SingleLayer(Program):
         values = [pyro.sample(f"z_{j}", variable) for j, variable in enumerate(variables)]
         # Summed out, each variable has its values in a dimension of its own.
         return torch.stack(torch.broadcast_tensors(*values), dim=-1 - len(variables[0].event_shape))
+
+    def _values(self) -> tuple[int, ...]:
+        """How many values each latent variable has, where each is a site of its own."""
+        if not self.posterior.one_site_per_variable:
+            return ()
+        nothing = torch.zeros(self.posterior.features, device=device.of(self.posterior))
+        return tuple(
+            len(each.enumerate_support(expand=False)) for each in _variables(self.posterior(nothing))
+        )
 
     def _given_code(self, x: Tensor) -> Any:
         """p(x|z) under a draw z ~ q(z|x)."""
