@@ -44,3 +44,46 @@ def test_rate_distortion_prints_a_row_for_each_beta_and_saves_a_figure(tmp_path:
         assert rate + distortion == pytest.approx(bound, abs=0.02)
     assert path == "curve.png"
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_custom_prior_prints_a_row_for_both_priors_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, path = run("custom_prior.py", tmp_path, "--epochs", "2").splitlines()
+    assert [row.split()[0] for row in rows] == ["normal", "ring"]
+    assert all(re.search(r"log p\(x\) = -\d+\.\d\d \+- \d\.\d\d nats per datum$", row) for row in rows)
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_custom_program_prints_its_bound_below_its_likelihood_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, path = run("custom_program.py", tmp_path, "--epochs", "2").splitlines()
+    found = [re.search(r"^(.*): ([+-]?\d+\.\d\d) \+- \d+\.\d\d nats per datum$", row) for row in rows]
+    values = {match[1]: float(match[2]) for match in found if match}
+    assert len(values) == len(rows) == 4
+    bound, reconstruction, kl, likelihood = values.values()
+    assert reconstruction - kl == pytest.approx(bound, abs=0.02)
+    assert bound <= likelihood
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_posterior_predictive_prints_expected_and_actual_errors_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, path = run("posterior_predictive.py", tmp_path, "--epochs", "2").splitlines()
+    assert [row.split()[0] for row in rows] == [
+        "as",
+        "after",
+        "share",
+        *["corrupted:"] * 2,
+        *["restored:"] * 2,
+    ]
+    errors = [
+        re.search(r"expected error of a cell (0\.\d+), actual error (0\.\d+)$", row) for row in rows[:2]
+    ]
+    assert all(found and 0 < float(found[2]) < 0.5 for found in errors)
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_anomaly_prints_the_area_of_every_score_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, path = run("anomaly.py", tmp_path, "--epochs", "2", "--digit", "0").splitlines()
+    found = [re.fullmatch(r"digit 0: (.+?) +AUROC (\d\.\d{3}) \+- (\d\.\d{3})", row) for row in rows]
+    names = ["-log p(x), nats", "reconstruction error", "PCA reconstruction error"]
+    assert [match and match[1] for match in found] == names
+    assert all(match and 0 < float(match[2]) < 1 and 0 < float(match[3]) < 0.2 for match in found)
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")

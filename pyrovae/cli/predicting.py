@@ -1,0 +1,133 @@
+"""``predict`` and ``denoise``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pyrovae import tables
+from pyrovae.cli._app import app
+from pyrovae.cli._options import (
+    Checkpoint,
+    CheckpointOption,
+    Device,
+    Json,
+    Out,
+    RunPath,
+    Seed,
+    Source,
+    SplitName,
+    SplitOption,
+    Trust,
+)
+from pyrovae.cli._output import place, write_arrays, write_figure
+
+Draws = Annotated[int, typer.Option("-n", min=2, help="Draws for each datum.")]
+
+
+@app.command(epilog="Example: pyrovae predict runs/my-run --given new.npy -n 100")
+def predict(
+    path: RunPath,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--given",
+            "--data",
+            metavar="SOURCE",
+            help="Other data than the run's own: their test set, or all rows where they have none.",
+        ),
+    ] = None,
+    split: SplitOption = None,
+    n: Draws = 100,
+    rows: Annotated[int, typer.Option(min=1, help="How many data.")] = 16,
+    quantiles: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--quantile",
+            min=0,
+            max=1,
+            help="Level of a quantile; may be repeated.",
+            show_default="0.05, 0.5, 0.95",
+        ),
+    ] = None,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Posterior predictive: for each datum z ~ q(z|x), x ~ p(x|z); mean, spread, quantiles and a picture."""
+    import torch
+
+    from pyrovae import plots
+    from pyrovae.predict import QUANTILES
+    from pyrovae.predict import predict as draw
+    from pyrovae.run import Run
+
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
+    data = run.evaluation_rows(split and split.value, given)[0].rows(slice(rows))
+    levels = quantiles or QUANTILES
+    found = draw(run.program, [data], draws=n, seed=seed, quantiles=levels)
+    whose = given or f"{(split or SplitName.test).value} data"
+    figure = plots.predictive(data.cpu(), found, title=f"posterior predictive of {whose}, {n:,} draws each")
+    typer.echo(write_figure(figure, place(out, path / "predictions", ".png")))
+    file = place(out, path / "predictions", ".npz")
+    typer.echo(write_arrays(file, data=data, levels=torch.tensor(levels), **found._asdict()))
+
+
+@app.command(epilog="Example: pyrovae denoise runs/my-run --noise salt:0.2 --json")
+def denoise(
+    path: RunPath,
+    noise: Annotated[
+        str,
+        typer.Option(
+            "--noise",
+            metavar="KIND:AMOUNT",
+            help="salt:SHARE (of cells to the smallest or largest value), gaussian:SIGMA, mask:SHARE (to 0) "
+            "or block:SIDE (a square to 0).",
+        ),
+    ] = "salt:0.2",
+    split: SplitOption = None,
+    data: Source = None,
+    n: Draws = 100,
+    rows: Annotated[int, typer.Option(min=1, help="How many data.")] = 1000,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Corrupt data and restore them: the posterior predictive mean given corrupted ones, and its errors."""
+    from pyrovae import plots
+    from pyrovae.corruption import parse
+    from pyrovae.predict import denoise as restore
+    from pyrovae.predict import restoration
+    from pyrovae.run import Run
+
+    corruption = parse(noise)
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
+    clean, is_likelihood = run.evaluation_rows(split and split.value, data)
+    found = restore(
+        run.program,
+        [clean.rows(slice(rows))],
+        corruption,
+        extremes=clean.range(),
+        draws=n,
+        seed=seed,
+        is_likelihood=is_likelihood,
+    )
+    errors = restoration(found)
+    figure = plots.denoised(found, title=f"{corruption}, restored by the mean of {n:,} draws")
+    files = [
+        write_figure(figure, place(out, path / f"denoised-{corruption.kind}", ".png")),
+        write_arrays(place(out, path / f"denoised-{corruption.kind}", ".npz"), **found._asdict()),
+    ]
+    if as_json:
+        facts = {"run": str(path), "noise": str(corruption), "draws": n, "seed": seed}
+        tables.print_document({**facts, "files": [str(file) for file in files]}, errors)
+        return
+    tables.print_findings(errors)
+    for file in files:
+        typer.echo(file)

@@ -1,0 +1,197 @@
+"""``score``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from pyrovae.cli._app import app
+from pyrovae.cli._options import (
+    Checkpoint,
+    CheckpointOption,
+    Device,
+    Out,
+    RunPath,
+    Seed,
+    Source,
+    SplitName,
+    SplitOption,
+    Trust,
+)
+from pyrovae.cli._output import console, place, say, write_figure
+from pyrovae.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyrovae.data import Split
+    from pyrovae.plots import Surprising
+    from pyrovae.programs import Program
+    from pyrovae.quantities import Mean
+    from pyrovae.score import Scores
+
+BATCH = 100
+"""Data at a time; does not change the numbers."""
+
+
+class Reference(NamedTuple):
+    """Scores of training rows, and the threshold that comes from them."""
+
+    scores: Scores
+    threshold: Mean
+
+
+@app.command(epilog="Example: pyrovae score runs/my-run --threshold 0.99 --json | jq 'select(.flagged)'")
+def score(
+    path: RunPath,
+    split: SplitOption = None,
+    data: Source = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="LEVEL",
+            help="Flag rows with a higher score than this share of training rows, as 0.99.",
+        ),
+    ] = None,
+    reference: Annotated[
+        int,
+        typer.Option(min=2, help="How many training rows, chosen by the seed, set the threshold."),
+    ] = 1000,
+    particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 100,
+    top: Annotated[
+        int, typer.Option(min=0, max=8, help="How many of the most surprising data are drawn; 0: no figure.")
+    ] = 8,
+    checkpoint: CheckpointOption = Checkpoint.best,
+    trust: Trust = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each row.")] = False,
+) -> None:
+    """-log p(x) of each datum in nats, the most surprising first: a line for each, for a person or a pipe."""
+    from pyrovae.run import Run
+    from pyrovae.score import reference_rows, threshold
+
+    if level is not None and not 0 < level < 1:
+        raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
+    run = Run.load(path, checkpoint.value, trust=trust, on=device)
+    rows, is_likelihood = run.evaluation_rows(split and split.value, data)
+    found = _scored(run.program, rows, particles, seed)
+    remarks = [*run.caveats, *_remarks(found, is_likelihood=is_likelihood)]
+    known = None
+    if level is not None:
+        training = reference_rows(run.evaluation_rows("train")[0], reference, seed=seed)
+        scores = _scored(run.program, training, particles, seed)
+        known = Reference(scores, threshold(scores.surprise, level))
+        remarks.append(_in_words(known, level, found))
+    if top:
+        whose = data or f"{(split or SplitName.test).value} data"
+        surprising, more = _surprising(run.program, rows, found, top, seed)
+        figure = _drawn(found, surprising, known, title=f"the most surprising of {len(rows):,} rows: {whose}")
+        remarks += [*more, str(write_figure(figure, place(out, path / "scores", ".png")))]
+    for remark in remarks:
+        say(console(), remark)
+    _print(_lines(rows, found, known), as_json=as_json)
+
+
+def _scored(program: Program, rows: Split, particles: int, seed: int) -> Scores:
+    """Scores of rows, with a bar in a terminal."""
+    from pyrovae.progress import reporting, stepping
+    from pyrovae.score import score
+
+    with reporting(console(), total=math.ceil(len(rows) / BATCH)) as report:
+        return score(program, stepping(rows.batches(BATCH), report), particles=particles, seed=seed)
+
+
+def _remarks(found: Scores, *, is_likelihood: bool) -> Iterator[str]:
+    """What a reader of the scores must know, in sentences."""
+    from pyrovae.evaluate import UNTRUSTED_K
+
+    if not is_likelihood:
+        yield "the likelihood is none on these data: scores are cross-entropies"
+    n, untrusted = len(found.surprise), int((found.pareto_k > UNTRUSTED_K).sum())
+    if untrusted:
+        yield (
+            f"k-hat is above {UNTRUSTED_K} for {untrusted:,} of {n:,} rows: their scores are too high, and "
+            "have no error that could be trusted"
+        )
+
+
+def _in_words(known: Reference, level: float, found: Scores) -> str:
+    limit, above = known.threshold, int((found.surprise > known.threshold.value).sum())
+    return (
+        f"threshold {limit.value:.2f} ± {limit.data_error:.2g} nats, which a share of {level:g} of "
+        f"{len(known.scores.surprise):,} training rows do not exceed, and {above:,} of "
+        f"{len(found.surprise):,} rows do"
+    )
+
+
+def _surprising(
+    program: Program, rows: Split, found: Scores, top: int, seed: int
+) -> tuple[Surprising, list[str]]:
+    """The data with the highest scores, and what cannot be said of them."""
+    from pyrovae.plots import Surprising
+    from pyrovae.score import NoProductOverCells, contributions
+
+    places = found.ranking[:top]
+    data = rows.rows(places)
+    captions = [f"row {i}\n{found.surprise[i]:.1f} nats" for i in places.tolist()]
+    if rows.labels is not None:
+        labels = rows.labels[places.numpy()]
+        captions = [f"label {label}\n{caption}" for label, caption in zip(labels, captions, strict=True)]
+    try:
+        return Surprising(data.cpu(), captions, contributions(program, [data], seed=seed)), []
+    except NoProductOverCells as why:
+        return Surprising(data.cpu(), captions, None), [f"contributions of cells: not available: {why}"]
+
+
+def _drawn(found: Scores, surprising: Surprising, known: Reference | None, title: str) -> Figure:
+    from pyrovae import plots
+
+    if known is None:
+        return plots.scores(found.surprise, surprising, title=title)
+    limit, of_training = known.threshold.value, known.scores.surprise
+    return plots.scores(found.surprise, surprising, reference=of_training, threshold=limit, title=title)
+
+
+def _lines(rows: Split, found: Scores, known: Reference | None) -> Iterator[dict[str, Any]]:
+    """A line for each datum, the highest score first; what is not a finite number is nothing."""
+    labels = None if rows.labels is None else rows.labels.tolist()
+    for i in found.ranking.tolist():
+        line: dict[str, Any] = {"row": i} | ({} if labels is None else {"label": labels[i]})
+        line["score_nats"] = _finite(found.surprise[i].item())
+        line["error_nats"] = _finite(found.error[i].item())
+        line["pareto_k"] = _finite(found.pareto_k[i].item())
+        if known is not None:
+            line["flagged"] = found.surprise[i].item() > known.threshold.value
+        yield line
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _print(lines: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    """A line of JSON each; or values between tabs, below a line of names."""
+    if as_json:
+        for line in lines:
+            print(json.dumps(line))
+        return
+    table = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
+    for number, line in enumerate(lines):
+        if number == 0:
+            table.writerow(line)
+        table.writerow(map(_as_text, line.values()))
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, float) else value

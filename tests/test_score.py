@@ -1,0 +1,308 @@
+"""Scores of data, thresholds and contributions of cells: against the same numbers from other code."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from conftest import Build
+from sklearn.metrics import roc_auc_score
+from test_cli import End, fail, one_sentence, succeed
+from torch import Tensor
+
+from pyrovae import plots
+from pyrovae import score as scoring
+from pyrovae.data import Split
+from pyrovae.evaluate import evaluate
+from pyrovae.score import NoProductOverCells, auroc, contributions, reference_rows, score, threshold
+
+CELLS = 6
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(5, CELLS).round()
+
+
+# Scores ----------------------------------------------------------------------------------------------------
+
+
+def test_a_score_is_minus_the_log_likelihood_with_its_error(make: Build, x: Tensor) -> None:
+    program = make(likelihood="bernoulli")
+    found, estimates = score(program, [x], particles=50, seed=3), evaluate(program, [x], particles=50, seed=3)
+    assert torch.equal(found.surprise, -estimates.log_likelihood)
+    assert torch.equal(found.pareto_k, estimates.pareto_k)
+    assert torch.equal(found.error.nan_to_num(), estimates.log_likelihood_error.nan_to_num())
+
+
+def test_scores_come_near_the_integral_over_codes(make: Build, x: Tensor) -> None:
+    program = make(likelihood="bernoulli", latent_dim=1)
+    grid = torch.linspace(-8, 8, 4001).unsqueeze(-1)
+    with torch.no_grad():
+        log_joint = program.decode(grid.unsqueeze(1)).log_prob(x) + dist.Normal(0, 1).log_prob(grid)
+    exact = -(log_joint.double().logsumexp(0) + np.log(16 / 4000))
+    found = score(program, [x], particles=4000)
+    assert ((found.surprise - exact).abs() < 5 * found.error + 1e-4).all()
+
+
+def test_an_untrusted_score_has_no_error(make: Build) -> None:
+    program = make(likelihood={"name": "gaussian", "scale": 0.01})
+    found = score(program, [3 * torch.randn(8, CELLS)], particles=30)
+    assert (found.pareto_k > 0.7).any()
+    assert torch.equal(found.error.isnan(), found.pareto_k > 0.7)
+
+
+def test_at_a_point_there_is_no_error(make: Build, x: Tensor) -> None:
+    program = make(likelihood="bernoulli", posterior="delta")
+    found = score(program, [x], particles=30)
+    with torch.no_grad():
+        z = program.encode(x).mean
+        log_joint = program.decode(z).log_prob(x) + dist.Normal(0, 1).log_prob(z).sum(-1)
+    assert torch.allclose(found.surprise.float(), -log_joint, atol=1e-4)
+    assert found.error.isnan().all()
+
+
+def test_the_ranking_begins_with_the_highest_score() -> None:
+    surprise = torch.tensor([1.0, 3.0, 2.0, 3.0])
+    assert scoring.Scores(surprise, surprise, surprise).ranking.tolist() == [1, 3, 2, 0]
+
+
+# Thresholds ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("level", "value"), [(0.9, 90), (0.905, 91), (0.99, 99), (0.001, 1)])
+def test_a_threshold_is_the_smallest_score_that_the_share_does_not_exceed(level: float, value: float) -> None:
+    surprise = torch.arange(1.0, 101.0)[torch.randperm(100)]
+    found = threshold(surprise, level)
+    assert found.value == value
+    assert (surprise <= found.value).double().mean() >= level
+
+
+def test_the_error_of_a_threshold_is_that_of_its_rank() -> None:
+    draws = torch.randn(4000, 400, dtype=torch.float64)
+    found = [threshold(row, 0.9) for row in draws[:300]]
+    spread = draws.kthvalue(360, dim=1).values.std().item()
+    assert np.mean([each.data_error for each in found]) == pytest.approx(spread, rel=0.05)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0])
+def test_a_level_that_is_no_share_is_refused(level: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        threshold(torch.rand(9), level)
+
+
+def test_reference_rows_are_different_rows_in_their_order(untouched: None) -> None:
+    rows = Split(torch.arange(50.0).unsqueeze(1))
+    chosen = reference_rows(rows, 20).rows(slice(None)).flatten().tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == 20
+    assert chosen != reference_rows(rows, 20, seed=1).rows(slice(None)).flatten().tolist()
+    assert len(reference_rows(rows, 90)) == 50
+
+
+def test_the_area_under_the_curve_is_scikit_learns_and_its_error_that_of_all_pairs() -> None:
+    usual, outlying = torch.randint(0, 9, (40,)).double(), torch.randint(3, 12, (25,)).double()
+    found = auroc(usual, outlying)
+    labels = np.repeat([0, 1], [40, 25])
+    assert found.value == pytest.approx(roc_auc_score(labels, torch.cat([usual, outlying]).numpy()))
+    pairs = (outlying > usual.unsqueeze(1)).double() + 0.5 * (outlying == usual.unsqueeze(1))
+    variance = pairs.mean(1).var() / 40 + pairs.mean(0).var() / 25
+    assert found.data_error == pytest.approx(variance.sqrt().item())
+
+
+def test_the_error_of_an_area_is_its_spread_over_data() -> None:
+    areas = [auroc(torch.randn(60), torch.randn(40) + 1) for _ in range(400)]
+    spread = np.std([area.value for area in areas])
+    assert np.mean([area.data_error for area in areas]) == pytest.approx(spread, rel=0.12)
+
+
+# Contributions ---------------------------------------------------------------------------------------------
+
+
+def test_contributions_of_bits_are_their_cross_entropies(make: Build, x: Tensor) -> None:
+    program = make(likelihood="bernoulli", posterior="delta")
+    found = contributions(program, [x[:2], x[2:]], draws=3)
+    with torch.no_grad():
+        p = program.decode(program.encode(x).mean).mean.double()
+    assert torch.allclose(found, -(x * p.log() + (1 - x) * (1 - p).log()), atol=1e-5)
+
+
+def test_contributions_are_means_over_the_guide_that_add_up_to_the_reconstruction(
+    make: Build, x: Tensor
+) -> None:
+    program = make(likelihood={"name": "gaussian", "scale": 0.5})
+    found = contributions(program, [x], draws=2000).sum(1)
+    estimates = evaluate(program, [x], particles=2000, tails=False)
+    assert ((found + estimates.reconstruction).abs() < 8 * estimates.reconstruction_error).all()
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "poisson", "gaussian", "negative-binomial"])
+def test_cells_of_every_product_are_shaped_as_the_data(likelihood: str, make: Build, x: Tensor) -> None:
+    program = make(likelihood=likelihood, posterior="delta")
+    found = contributions(program, [x], draws=2)
+    with torch.no_grad():
+        log_p = program.decode(program.encode(x).mean).log_prob(x)
+    assert found.shape == x.shape
+    assert torch.allclose(-found.sum(1).float(), log_p, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "shape"), [("multinomial", (CELLS,)), ("discretized-logistic-mixture", (3, 2, 2))]
+)
+def test_cells_that_depend_on_each_other_have_no_contributions(
+    likelihood: str, shape: tuple[int, ...], make: Build
+) -> None:
+    program = make(event_shape=shape, likelihood=likelihood)
+    with pytest.raises(NoProductOverCells, match="no product over cells"):
+        contributions(program, [torch.ones(2, *shape)])
+
+
+def test_noise_of_a_datum_is_a_function_of_seed_and_number(
+    make: Build, x: Tensor, untouched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = make()
+    found = contributions(program, [x], draws=4)
+    assert torch.allclose(found, contributions(program, [x[:3], x[3:]], draws=4), rtol=1e-5)
+    assert not torch.allclose(found, contributions(program, [x], draws=4, seed=1), rtol=1e-5)
+    monkeypatch.setattr(scoring, "CELLS_AT_ONCE", 1)
+    assert torch.allclose(found, contributions(program, [x], draws=4), rtol=1e-5)
+
+
+def test_contributions_need_a_draw(make: Build, x: Tensor) -> None:
+    with pytest.raises(ValueError, match="draws"):
+        contributions(make(), [x], draws=0)
+
+
+# Figures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(CELLS,), (8, 8), (3, 4, 4)])
+@pytest.mark.parametrize("known", [True, False])
+def test_scores_are_drawn_above_the_most_surprising_data(
+    shape: tuple[int, ...], known: bool, tmp_path: Path
+) -> None:
+    data, captions = torch.rand(3, *shape), ["label 1\nrow 2", "b", "c"]
+    surprising = plots.Surprising(data, captions, data / 2 if known else None)
+    extra: dict[str, Any] = {"reference": torch.randn(50), "threshold": 2.0} if known else {}
+    figure = plots.scores(torch.randn(30), surprising, title="a title", **extra)
+    plots.save(figure, tmp_path / "scores.png")
+    texts = [axis.get_xlabel() for axis in figure.axes]
+    assert "$-$log p(x), nats" in texts
+    entries = [
+        text.get_text() for axis in figure.axes if axis.get_legend() for text in axis.get_legend().texts
+    ]
+    assert ("threshold 2" in entries) == known
+
+
+def test_a_curve_has_the_area_that_it_is_labelled_with() -> None:
+    usual, outlying = torch.randint(0, 9, (40,)).double(), torch.randint(3, 12, (25,)).double()
+    figure = plots.detection({"score": plots.Detection(usual, outlying, "area")}, title="title")
+    _, curve = figure.axes[0].lines
+    assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(auroc(usual, outlying).value)
+
+
+# The command -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("work") / "run"
+    small = ("--set", "data.limit=60", "--set", "network.hidden=[16]", "--latent-dim", "2")
+    succeed("train", *small, "--epochs", "1", "--run", path)
+    return path
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Six rows, of which the third is like no digit."""
+    rows = np.zeros((6, 1, 8, 8), np.float32)
+    rows[:, :, :, 2:6] = 1
+    rows[2] = np.indices((8, 8)).sum(0) % 2
+    np.save(tmp_path / "odd.npy", rows)
+    return tmp_path / "odd.npy"
+
+
+@pytest.fixture
+def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "save", lambda figure, path: path.touch())
+
+
+def lines(end: End) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in end.out.splitlines()]
+
+
+def test_a_line_of_json_for_each_row_the_most_surprising_first(
+    run: Path, odd: Path, empty_pictures: None
+) -> None:
+    end = succeed("score", run, "--data", odd, "--threshold", "0.05", "--particles", "30", "--json")
+    found = lines(end)
+    assert sorted(line["row"] for line in found) == list(range(6))
+    assert found[0]["row"] == 2
+    scores = [line["score_nats"] for line in found]
+    assert scores == sorted(scores, reverse=True)
+    limit = float(re.search(r"threshold ([\d.]+) ± [\d.]+ nats", end.err)[1])  # type: ignore[index]
+    assert [line["flagged"] for line in found] == [score > limit for score in scores]
+    assert found[0]["flagged"]
+    assert all((line["error_nats"] is None) == (line["pareto_k"] > 0.7) for line in found)
+    assert str(run / "scores.png") in end.err
+    assert (run / "scores.png").exists()
+
+
+def test_a_threshold_of_one_half_flags_half_of_the_training_rows(run: Path) -> None:
+    arguments = ("--split", "train", "--threshold", "0.5", "--particles", "30", "--top", "0", "--json")
+    found = lines(succeed("score", run, *arguments))
+    assert sum(line["flagged"] for line in found) == len(found) // 2
+    assert [line["flagged"] for line in found] == sorted((line["flagged"] for line in found), reverse=True)
+
+
+def test_the_most_surprising_data_are_drawn_under_their_names(
+    run: Path, odd: Path, monkeypatch: pytest.MonkeyPatch, empty_pictures: None
+) -> None:
+    drawn: list[plots.Surprising] = []
+    draw = plots.scores
+    monkeypatch.setattr(
+        plots, "scores", lambda *given, **more: drawn.append(given[1]) or draw(*given, **more)
+    )
+    found = lines(succeed("score", run, "--data", odd, "--particles", "30", "--top", "2", "--json"))
+    (surprising,) = drawn
+    assert list(surprising.captions) == [
+        f"row {line['row']}\n{line['score_nats']:.1f} nats" for line in found[:2]
+    ]
+    assert np.array_equal(surprising.data[0], np.load(odd)[2])
+    assert surprising.contributions is not None
+    assert surprising.contributions.shape == (2, 1, 8, 8)
+
+
+def test_a_table_between_tabs_has_the_same_numbers(run: Path, odd: Path) -> None:
+    arguments = ("score", run, "--data", odd, "--particles", "30", "--top", "0")
+    found = lines(succeed(*arguments, "--json"))
+    header, *rows = (line.split("\t") for line in succeed(*arguments).out.splitlines())
+    assert header == ["row", "score_nats", "error_nats", "pareto_k"] == list(found[0])
+    assert [int(row[0]) for row in rows] == [line["row"] for line in found]
+    assert [float(row[1]) for row in rows] == pytest.approx([line["score_nats"] for line in found], rel=1e-5)
+
+
+def test_labels_stand_beside_rows_and_nothing_is_drawn_unless_asked_for(run: Path, tmp_path: Path) -> None:
+    end = succeed("score", run, "--split", "validation", "--top", "0", "--json", "--out", tmp_path / "s")
+    assert all(line["label"] in range(10) for line in lines(end))
+    assert not list(tmp_path.glob("s*"))
+
+
+@pytest.mark.parametrize("level", ["0", "1", "99"])
+def test_a_threshold_that_is_no_share_is_one_sentence(level: str, run: Path) -> None:
+    assert "--threshold" in one_sentence(fail(2, "score", run, "--threshold", level))
+
+
+def test_what_cannot_be_said_of_cells_is_said_in_a_sentence(tmp_path: Path, empty_pictures: None) -> None:
+    np.save(tmp_path / "counts.npy", np.arange(240, dtype=np.float32).reshape(40, 6) % 7)
+    small = ("--set", "network.hidden=[8]", "--latent-dim", "2", "--epochs", "1", "--run", tmp_path / "run")
+    succeed("train", "--data", tmp_path / "counts.npy", "--likelihood", "multinomial", *small)
+    end = succeed("score", tmp_path / "run", "--particles", "5")
+    assert "contributions of cells: not available: p(x|z) is no product over cells" in end.err
+    assert len(end.out.splitlines()) == 5
