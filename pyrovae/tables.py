@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from pyrovae.contrast import Comparison, Contrast, Group, Scored
     from pyrovae.evaluate import Evaluation
-    from pyrovae.quantities import Findings, Histogram, Quantity
+    from pyrovae.intervals import Interval
+    from pyrovae.quantities import Findings, Histogram, Mean, Quantity
     from pyrovae.run import Run
 
 WIDTH = 120
@@ -76,6 +78,11 @@ def print_json(
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
+def print_document(facts: Mapping[str, Any], findings: Findings) -> None:
+    """Facts and findings, for machines; what is not a finite number is null."""
+    print(json.dumps({**facts, **_plain(findings)}, indent=2, allow_nan=False))
+
+
 def print_history(run: Run, path: Path) -> None:
     """The table at the end of a training, and where the run is."""
     from pyrovae.train import best_epoch
@@ -98,6 +105,150 @@ def print_history(run: Run, path: Path) -> None:
         )
     _print(table)
     print(path)
+
+
+def print_comparison(facts: Mapping[str, Any], comparison: Comparison) -> None:
+    """Runs, their differences and their configurations, a table each; then what that says."""
+    print(
+        f"{facts['checkpoint']} checkpoints on {facts['rows']:,} {facts['split']} rows of {facts['data']}, "
+        f"{facts['particles']:,} draws of z each; nats per datum, +- standard errors over data"
+    )
+    table = _table("", comparison.log_p, *COMPARED.values(), "active\nunits", "seconds", "parameters")
+    for run in comparison.runs:
+        table.add_row(run.name, *_cells(run))
+    _print(table)
+    score = comparison.score
+    columns = {score: comparison.scored, **COMPARED} if score else COMPARED
+    table = _table(f"minus {comparison.baseline}", *columns.values())
+    for difference in comparison.differences:
+        table.add_row(difference.run, *(_signed(difference.means.get(score)) for score in columns))
+    _print(table)
+    if any(len(group.seeds) > 1 for group in comparison.groups):
+        table = _table("mean (deviation) over seeds", "seeds", *columns.values())
+        for group in comparison.groups:
+            table.add_row(
+                group.name, str(len(group.seeds)), *(_over_seeds(group, score) for score in columns)
+            )
+        _print(table)
+    if comparison.contrasts:
+        table = _table(f"minus {comparison.contrasts[0].baseline}", *columns.values())
+        for contrast in comparison.contrasts:
+            table.add_row(f"{contrast.group}, 95%", *(_interval(contrast, score) for score in columns))
+        _print(table)
+    print(f"Monte-Carlo errors are at most {', '.join(_largest_errors(comparison))}.")
+    for note in comparison.notes:
+        print(f"{note}.")
+
+
+def print_comparison_json(facts: Mapping[str, Any], comparison: Comparison) -> None:
+    """Everything, for machines; what is not a finite number is null."""
+    document = {
+        **facts,
+        "unit": "nats per datum",
+        "baseline": comparison.baseline,
+        "score": comparison.score,
+        "results": {run.name: _plain_run(run) for run in comparison.runs},
+        "differences": [
+            {
+                **{"run": found.run, "baseline": found.baseline, "incomparable": found.incomparable},
+                "scores": {
+                    score: _plain_mean(found.means[score]) | {"interval": _ends(interval)}
+                    for score, interval in found.intervals.items()
+                },
+            }
+            for found in comparison.differences
+        ],
+        "configurations": [
+            {
+                **{"name": group.name, "runs": list(group.runs), "seeds": list(group.seeds)},
+                "mean": {score: _finite(value) for score, value in group.means.items()},
+                "deviation": {score: _finite(value) for score, value in group.deviations.items()},
+            }
+            for group in comparison.groups
+        ],
+        "contrasts": [
+            {
+                **{"configuration": found.group, "baseline": found.baseline},
+                "scores": {
+                    score: {
+                        "value": interval.difference,
+                        "interval": _ends(interval),
+                        "degrees_of_freedom": _finite(interval.degrees_of_freedom),
+                        "data_error": _finite(found.data_errors[score]),
+                    }
+                    for score, interval in found.intervals.items()
+                },
+            }
+            for found in comparison.contrasts
+        ],
+        "notes": list(comparison.notes),
+    }
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _plain_run(run: Scored) -> dict[str, Any]:
+    """A run by itself, as JSON has it."""
+    return {
+        "seed": run.seed,
+        "measure": run.measure,
+        "quantities": {row.key: _quantity(row) for row in run.quantities.values()},
+        "validation_elbo": _all_finite(run.curve),
+        "notes": [*run.notes, *run.caveats],
+        "settings": dict(run.settings),
+    }
+
+
+def _plain_mean(mean: Mean) -> dict[str, float | None]:
+    return {key: _finite(number) for key, number in vars(mean).items()}
+
+
+def _ends(interval: Interval) -> list[float | None]:
+    return _all_finite([interval.low, interval.high])
+
+
+COMPARED = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
+
+
+def _cells(run: Scored) -> Iterator[str]:
+    """The row of a run."""
+    found = run.quantities
+    bound = f">= {_with_error(found['bound'].mean)}" if "bound" in found else "-"
+    yield _with_error(found["log_likelihood"].mean) if "log_likelihood" in found else bound
+    for score in COMPARED:
+        yield _with_error(found[score].mean) if score in found else "-"
+    units = "active_units" in found
+    yield f"{found['active_units'].mean.value:g} of {found['units'].mean.value:g}" if units else "-"
+    yield f"{found['seconds'].mean.value:,.1f}"
+    yield f"{found['parameters'].mean.value:,.0f}"
+
+
+def _largest_errors(comparison: Comparison) -> Iterator[str]:
+    """The largest Monte-Carlo error of any run in each score."""
+    for score, label in {"log_likelihood": comparison.log_p, **COMPARED}.items():
+        rows = [run.quantities[score] for run in comparison.runs if score in run.quantities]
+        if rows:
+            yield f"{_error(max(row.mean.monte_carlo_error for row in rows))} in {label}"
+
+
+def _with_error(mean: Mean) -> str:
+    return f"{mean.value:,.2f} +- {_error(mean.data_error)}"
+
+
+def _signed(mean: Mean | None) -> str:
+    return "-" if mean is None else f"{mean.value:+,.2f} +- {_error(mean.data_error)}"
+
+
+def _over_seeds(group: Group, score: str) -> str:
+    if score not in group.means:
+        return "-"
+    return f"{group.means[score]:,.2f} ({_error(group.deviations[score])})"
+
+
+def _interval(contrast: Contrast, score: str) -> str:
+    if score not in contrast.intervals:
+        return "-"
+    interval = contrast.intervals[score]
+    return f"{interval.low:+,.2f} to {interval.high:+,.2f}"
 
 
 def print_matrix() -> None:
@@ -133,23 +284,19 @@ def _plain(findings: Findings) -> dict[str, Any]:
     """Findings without their title, as JSON has them."""
     if findings.unavailable:
         return {"unavailable": findings.unavailable}
-    rows = {}
-    for row in findings.quantities:
-        mean = row.mean
-        numbers = {
-            "value": mean.value,
-            "monte_carlo_error": mean.monte_carlo_error,
-            "data_error": mean.data_error,
-            "bits_per_dimension": row.bits_per_dimension,
-        }
-        finite = {key: _finite(number) for key, number in numbers.items()}
-        rows[row.key] = {"label": row.label, "unit": row.unit, **finite}
+    rows = {row.key: _quantity(row) for row in findings.quantities}
     histograms = [_histogram(histogram) for histogram in findings.histograms]
     return {
         "quantities": rows,
         "notes": list(findings.notes),
         **({"histograms": histograms} if histograms else {}),
     }
+
+
+def _quantity(row: Quantity) -> dict[str, Any]:
+    numbers = {**vars(row.mean), "bits_per_dimension": row.bits_per_dimension}
+    finite = {key: _finite(number) for key, number in numbers.items()}
+    return {"label": row.label, "unit": row.unit, **finite}
 
 
 def _histogram(histogram: Histogram) -> dict[str, Any]:

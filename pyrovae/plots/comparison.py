@@ -10,8 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from pyrovae.plots._style import BLUE, GREY, SMALL_INCHES, styled
+from pyrovae.plots._style import BLUE, GREY, PALETTE, SMALL_INCHES, Array, styled
+from pyrovae.plots.curves import learning_curves
 from pyrovae.plots.pictures import show
+
+MOST_PICTURED = 6
+"""Models in a row of pictures: more would not fit a page."""
+
+PRIOR, POSTERIOR = "p(z)", "q(z)"
+MOST_LETTERS = 60
+"""Of all names together, from which on they stand aslant."""
+
+LOW_INCHES = 1.9
+"""Height of a panel that has the figure's whole width."""
 
 
 class Compared(NamedTuple):
@@ -24,17 +35,36 @@ class Compared(NamedTuple):
     posterior: ArrayLike
     """Codes drawn from q(z|x), one for each datum, (m, d)."""
     log_likelihood: float
-    """The mean over data of log p(x), in nats per datum."""
+    """The mean over data of log p(x), in nats per datum; not a number where it is not to be shown."""
     error: float
     """Its standard error over data."""
+    is_bound: bool = False
+    """Whether it is a lower bound only."""
+    difference: tuple[float, float, float] | None = None
+    """What it is more than that of another model, and the ends of an interval of that."""
+    curve: ArrayLike = ()
+    """The validation ELBO after each epoch of training, in nats per datum."""
+    coordinates: tuple[str, ...] = ("z[0]", "z[1]")
+    """What the first two coordinates are called."""
+    kind: str = ""
+    """What models of one colour have in common; empty where each has a colour of its own."""
 
 
-def comparison(models: Mapping[str, Compared], *, title: str = "") -> Figure:
-    """Models side by side: samples, aggregate posterior against prior, and log-likelihoods with their errors.
+def comparison(
+    models: Mapping[str, Compared],
+    *,
+    title: str = "",
+    log_likelihood: str = "log p(x)",
+    difference: str = "difference",
+) -> Figure:
+    """Models side by side: samples, aggregate posterior against prior, log-likelihoods, learning curves.
 
     Args:
-        models: by name, in the order in which they are shown.
+        models: by name, in the order in which they are shown. Of more than six, those are pictured that are
+            the first of their kind, and no more than six of these.
         title: of the whole figure.
+        log_likelihood: what it is called.
+        difference: what the differences are.
 
     Example:
         >>> z = X[:, 0, :2]
@@ -42,38 +72,125 @@ def comparison(models: Mapping[str, Compared], *, title: str = "") -> Figure:
         >>> [axis.get_title() for axis in figure.axes]
         ['normal', '', '']
     """
+    pictured = _pictured(models)
+    kinds = list(dict.fromkeys(model.kind or name for name, model in models.items()))
+    colours = {
+        name: PALETTE[kinds.index(model.kind or name) % len(PALETTE)] for name, model in models.items()
+    }
+    curves = {name: model.curve for name, model in models.items() if len(np.asarray(model.curve))}
+    heights = [SMALL_INCHES, SMALL_INCHES, LOW_INCHES]
+    has_differences = any(model.difference for model in models.values())
+    heights += [LOW_INCHES] * (has_differences + bool(curves))
     with styled():
-        size = (SMALL_INCHES * len(models) + 0.6, 2 * SMALL_INCHES + 1.8)
+        size = (max(SMALL_INCHES * len(pictured) + 0.6, 2.3 * SMALL_INCHES), sum(heights) + 0.4)
         figure = Figure(figsize=size, layout="constrained")
-        rows = figure.add_gridspec(3, len(models), height_ratios=[SMALL_INCHES, SMALL_INCHES, 1.4])
-        for column, (name, model) in enumerate(models.items()):
+        rows = figure.add_gridspec(len(heights), len(pictured), height_ratios=heights)
+        for column, (name, model) in enumerate(pictured.items()):
             samples = np.asarray(model.samples, dtype=np.float64)
-            axis = figure.add_subplot(rows[0, column], title=name)
-            show(axis, samples)
+            show(figure.add_subplot(rows[0, column], title=name), samples)
             _codes(figure.add_subplot(rows[1, column], box_aspect=1), model, labelled=column == 0)
-        _log_likelihoods(figure.add_subplot(rows[2, :]), models)
+        axis = figure.add_subplot(rows[2, :])
+        _log_likelihoods(axis, models, colours, log_likelihood)
+        if has_differences:
+            axis.tick_params(labelbottom=False)
+            _differences(figure.add_subplot(rows[3, :], sharex=axis), models, colours, difference)
+        if curves:
+            learning_curves(figure.add_subplot(rows[-1, :]), curves, colours)
         if title:
             figure.suptitle(title)
     return figure
 
 
+def _pictured(models: Mapping[str, Compared]) -> dict[str, Compared]:
+    """The models whose samples and codes are shown."""
+    if len(models) <= MOST_PICTURED:
+        return dict(models)
+    firsts: dict[str, str] = {}
+    for name, model in models.items():
+        firsts.setdefault(model.kind or name, name)
+    return {name: models[name] for name in list(firsts.values())[:MOST_PICTURED]}
+
+
 def _codes(axis: Axes, model: Compared, *, labelled: bool) -> None:
-    """The first two coordinates of codes from the prior and from the aggregate posterior."""
-    for codes, label, colour in ((model.prior, "p(z)", GREY), (model.posterior, "q(z)", BLUE)):
-        first, second = np.asarray(codes)[:, :2].T
-        axis.plot(first, second, ".", color=colour, markersize=2, alpha=0.6, label=label)
-    axis.set_xlabel("$z_1$")
+    """Codes from the prior and the aggregate posterior: their first two coordinates, if there are two."""
+    prior, posterior = (np.asarray(codes, dtype=np.float64) for codes in (model.prior, model.posterior))
+    scale = 1
+    if np.isin(prior, (0, 1)).all():
+        _frequencies(axis, prior, posterior)
+    elif prior.shape[1] == 1:
+        _densities(axis, prior, posterior, model.coordinates[0])
+    else:
+        _scatter(axis, prior[:, :2], posterior[:, :2])
+        axis.set(xlabel=model.coordinates[0], ylabel=model.coordinates[1])
+        scale = 4
     if labelled:
-        axis.set_ylabel("$z_2$")
-        axis.legend(loc="upper right", markerscale=4, handletextpad=0.1)
+        axis.legend(loc="upper right", markerscale=scale, handletextpad=0.4)
 
 
-def _log_likelihoods(axis: Axes, models: Mapping[str, Compared]) -> None:
-    values, errors = (
-        [getattr(model, key) for model in models.values()] for key in ("log_likelihood", "error")
-    )
-    axis.errorbar(range(len(models)), values, yerr=errors, fmt="o", color=BLUE, capsize=4)
+def _scatter(axis: Axes, prior: Array, posterior: Array) -> None:
+    """A point for each code; those far away from nearly all others are left out of the view."""
+    for codes, label, colour in ((prior, PRIOR, GREY), (posterior, POSTERIOR, BLUE)):
+        axis.plot(*codes.T, ".", color=colour, markersize=2, alpha=0.6, label=label)
+    both = np.concatenate([prior, posterior])
+    low, high = np.quantile(both, (0.01, 0.99), axis=0)
+    margin = (high - low) / 2
+    ends = np.maximum(both.min(0), low - margin), np.minimum(both.max(0), high + margin)
+    gaps = 0.05 * (ends[1] - ends[0]) + 1e-6
+    left, bottom = ends[0] - gaps
+    right, top = ends[1] + gaps
+    axis.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _frequencies(axis: Axes, prior: Array, posterior: Array) -> None:
+    """How often each entry of a code of zeros and ones is one."""
+    places = np.arange(prior.shape[1])
+    axis.plot(places, prior.mean(0), "_", markersize=8, markeredgewidth=2, color=GREY, label=PRIOR)
+    axis.plot(places, posterior.mean(0), "o", markersize=3, color=BLUE, label=POSTERIOR)
+    axis.set(xlabel="entry of the code", ylabel="share of ones", ylim=(0, 1))
+
+
+def _densities(axis: Axes, prior: Array, posterior: Array, name: str) -> None:
+    """How the only coordinate of a code is distributed."""
+    bins = np.histogram_bin_edges(np.concatenate([prior, posterior]), bins=30)
+    axis.hist(prior[:, 0], bins.tolist(), density=True, color=GREY, label=PRIOR)
+    axis.hist(posterior[:, 0], bins.tolist(), density=True, color=BLUE, histtype="step", label=POSTERIOR)
+    axis.set(xlabel=name, ylabel="density")
+
+
+def _log_likelihoods(
+    axis: Axes, models: Mapping[str, Compared], colours: Mapping[str, str], what: str
+) -> None:
+    kinds: set[str] = {""}
+    for place, (name, model) in enumerate(models.items()):
+        label = model.kind if model.kind not in kinds else None
+        kinds |= {model.kind}
+        marker = "^" if model.is_bound else "o"
+        axis.errorbar(
+            place, model.log_likelihood, model.error, fmt=marker, color=colours[name], capsize=4, label=label
+        )
+    if kinds != {""}:
+        axis.legend(loc="best")
+    _name(axis, models)
+    bounds = "\n($\\blacktriangle$: lower bound)" if any(model.is_bound for model in models.values()) else ""
+    axis.set_ylabel(f"{what}\nin nats per datum{bounds}")
+
+
+def _differences(axis: Axes, models: Mapping[str, Compared], colours: Mapping[str, str], what: str) -> None:
+    for place, (name, model) in enumerate(models.items()):
+        if model.difference is not None:
+            value, low, high = model.difference
+            bars = [[value - low], [high - value]]
+            axis.errorbar(place, value, bars, fmt="o", color=colours[name], capsize=4)
+    axis.axhline(0, color="black", linewidth=0.5)
+    _name(axis, models)
+    axis.set_ylabel(f"{what}\nin nats per datum")
+
+
+def _name(axis: Axes, models: Mapping[str, Compared]) -> None:
+    """The models' names below their places."""
     axis.set_xticks(range(len(models)), list(models))
+    if sum(map(len, models)) > MOST_LETTERS:
+        for label in axis.get_xticklabels():
+            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axis.set_xlim(-0.5, len(models) - 0.5)
-    axis.set_ylabel("log p(x)\nin nats per datum")
     axis.grid(axis="y", alpha=0.3)
