@@ -153,7 +153,10 @@ def copy(run: Path, tmp_path: Path) -> Path:
 # Help ------------------------------------------------------------------------------------------------------
 
 
-COMMANDS = ("train", "evaluate", "sample", "reconstruct", "components", "config")
+COMMANDS = (
+    *("train", "evaluate", "sample", "reconstruct", "predict", "denoise", "interpolate", "traverse", "plane"),
+    *("embed", "map", "score", "compare", "report", "animate", "components", "config"),
+)
 
 SLOW = {"matplotlib", "pandas", "PIL", "scipy", "sklearn", "torchvision"}
 """Libraries that take long to import, and that few commands need."""

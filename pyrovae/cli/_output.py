@@ -61,7 +61,7 @@ def writing(file: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise RunError(f"cannot write {file}: {error.strerror}") from None
+        raise RunError(f"cannot write {file}: {error.strerror or error}") from None
 
 
 def as_file_name(source: str) -> str:

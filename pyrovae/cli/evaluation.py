@@ -114,7 +114,8 @@ def evaluate(
 
 def _diagnostics(asked: Sequence[str], assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The diagnostics to run, each with all of its options."""
-    from pyrovae.config import parse_value, selected, unknown
+    from pyrovae.config import parse_value, selected
+    from pyrovae.wording import unknown
 
     chosen: dict[str, dict[str, Any]] = {name: {} for name in (*ALWAYS, *asked)}
     problems = []

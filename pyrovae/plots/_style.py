@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,11 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure to a file, in the format that its name ends in."""
     with styled():
         figure.savefig(path)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()

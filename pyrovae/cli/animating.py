@@ -1,0 +1,34 @@
+"""``animate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pyrovae.cli._app import app
+from pyrovae.cli._options import Out, RunPath
+from pyrovae.cli._output import place, writing
+from pyrovae.errors import RunError
+
+
+@app.command(epilog="Example: pyrovae animate runs/my-run --fps 2")
+def animate(
+    path: RunPath,
+    fps: Annotated[float, typer.Option("--fps", min=0.1, max=50, help="Pictures a second.")] = 4.0,
+    out: Out = None,
+) -> None:
+    """The film of learning: the samples and reconstructions that 'train --watch 1' saved, epoch by epoch."""
+    from pyrovae import plots
+    from pyrovae.folder import Folder
+
+    pictures = Folder.open(path).pictures()
+    if len(pictures) < 2:
+        raise RunError(
+            f"{path} has {len(pictures) or 'no'} picture{'' if len(pictures) == 1 else 's'} of its training, "
+            "and a film needs two: train with --watch 1 to save one of every epoch"
+        )
+    film = place(out, path / "learning", ".gif")
+    with writing(film):
+        plots.save_film(pictures, film, fps=fps)
+    typer.echo(film)
