@@ -22,6 +22,7 @@ from torch.distributions import constraints
 from pyrovae.assembly import build
 from pyrovae.cli import main
 from pyrovae.config import Config
+from pyrovae.folder import Folder
 from pyrovae.priors import Prior
 from pyrovae.run import Run
 
@@ -123,6 +124,8 @@ def test_commands_are_understood_and_their_parts_fit(
 
     for name, method in {"start": start, "resume": read, "load": read}.items():
         monkeypatch.setattr(Run, name, method)
+    monkeypatch.setattr(Folder, "open", read)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     script = RECORDING + "".join(blocks(page, "sh"))
     subprocess.run([shutil.which("bash") or "bash", "-c", script], check=True, env={"PATH": "/nowhere"})

@@ -87,3 +87,15 @@ def test_anomaly_prints_the_area_of_every_score_and_saves_a_figure(tmp_path: Pat
     assert [match and match[1] for match in found] == names
     assert all(match and 0 < float(match[2]) < 1 and 0 < float(match[3]) < 0.2 for match in found)
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_latent_walk_prints_a_row_for_each_variable_and_saves_a_figure(tmp_path: Path) -> None:
+    *rows, way, path = run("latent_walk.py", tmp_path, "--epochs", "2", "--latent-dim", "3").splitlines()
+    found = [
+        re.search(r"^(z\[\d\]) +variance of E_q\[z\] (\d+\.\d{3}), a cell changes by", row) for row in rows
+    ]
+    variances = [float(match[2]) for match in found if match]
+    assert sorted(match[1] for match in found if match) == ["z[0]", "z[1]", "z[2]"]
+    assert variances == sorted(variances, reverse=True)
+    assert re.search(r"changes by \d\.\d{3} to \d\.\d{3} in a tenth of the way$", way)
+    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")

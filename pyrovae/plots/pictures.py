@@ -17,6 +17,9 @@ from pyrovae.plots._style import PANEL_INCHES, Array, styled
 Scale: TypeAlias = tuple[float, float]
 """The values that are shown black and white."""
 
+BEYOND = 0.25
+"""How far beyond 0 and 1 the lowest and the highest twentieth of the values of a picture may begin."""
+
 
 def grid(data: ArrayLike, *, title: str = "") -> Figure:
     """Data side by side: pictures as a grid, any other data as rows of a heat map.
@@ -83,9 +86,16 @@ def are_pictures(values: Array) -> bool:
 
 
 def scale_of(*arrays: Array) -> Scale:
-    """Values that are shown black and white: 0 and 1 where all lie between them, else the extremes."""
-    low, high = min(float(values.min()) for values in arrays), max(float(values.max()) for values in arrays)
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
+    """Values that are shown black and white: 0 and 1 where nearly all lie about there, else the extremes.
+
+    The mean of a Gaussian leaves [0, 1] here and there: what is white paper would be grey by the extremes.
+    """
+    values = np.concatenate([array.ravel() for array in arrays])
+    low, high = float(values.min()), float(values.max())
+    first, last = np.quantile(values, [0.05, 0.95])
+    if (low >= 0 and high <= 1) or (first >= -BEYOND and 0.5 <= last <= 1 + BEYOND):
+        return 0.0, 1.0
+    return low, high if high > low else low + 1
 
 
 def tiled(values: Array, scale: Scale, columns: int | None = None) -> Array:
