@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._options import (
-    Checkpoint,
-    CheckpointOption,
-    Device,
-    Out,
-    RunPath,
-    Seed,
-    Source,
-    SplitName,
-    SplitOption,
-    Trust,
-)
-from pyrovae.cli._output import SUFFIXES, place, write_figure, writing
+from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._options import Out, Seed
+from pyrovae.cli._output import SUFFIXES, write_figure, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -48,8 +38,9 @@ class Method(StrEnum):
 
 
 @app.command(epilog="Example: pyrovae embed runs/my-run --split train --scales --out codes.csv")
+@reading
 def embed(
-    path: RunPath,
+    given: GivenData,
     scales: Annotated[
         bool, typer.Option("--scales", help="Also the standard deviations of z under q(z|x).")
     ] = False,
@@ -60,11 +51,6 @@ def embed(
         Format | None,
         typer.Option("--format", help="Of the file.", show_default="as --out ends, else npz"),
     ] = None,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -74,20 +60,18 @@ def embed(
     """Codes of data: the means E_q[z], row by row, with the data's labels."""
     chosen = _format(form, out)
     from pyrovae.embed import embed as encode
-    from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows, _ = run.evaluation_rows(split and split.value, data)
-    codes = encode(run.program, rows, scales=scales, draws=draws, seed=seed)
-    file = place(out, path / "codes", f".{chosen.value}")
+    codes = encode(given.run.program, given.rows, scales=scales, draws=draws, seed=seed)
+    file = given.file(out, "codes", f".{chosen.value}")
     with writing(file):
-        WRITERS[chosen](file, codes, rows)
+        WRITERS[chosen](file, codes, given.rows)
     typer.echo(file)
 
 
 @app.command("map", epilog="Example: pyrovae map runs/my-run --method tsne --rows 2000")
+@reading
 def map_(
-    path: RunPath,
+    given: GivenData,
     method: Annotated[
         Method | None,
         typer.Option(
@@ -99,26 +83,17 @@ def map_(
     limit: Annotated[
         int, typer.Option("--rows", min=1, help="At most so many data, chosen at random.")
     ] = 2000,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
     """A map of the codes E_q[z] in two dimensions, coloured by label; two latent coordinates over p(z)."""
     from pyrovae import plots
     from pyrovae.embed import mapped
-    from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows, _ = run.evaluation_rows(split and split.value, data)
-    found = mapped(run.program, rows, method and method.value, limit=limit, seed=seed)
-    what = f"data of {data}" if data else f"{(split or SplitName.test).value} data"
-    title = f"codes E_q[z] of {len(found.points):,} {what}"
+    found = mapped(given.run.program, given.rows, method and method.value, limit=limit, seed=seed)
+    title = f"codes E_q[z] of {len(found.points):,} {given.words}"
     figure = plots.code_map(found.points, found.labels, axes=found.axes, behind=found.prior, title=title)
-    typer.echo(write_figure(figure, place(out, path / "map", ".png")))
+    typer.echo(write_figure(figure, given.file(out, "map", ".png")))
 
 
 def _format(form: Format | None, out: Path | None) -> Format:

@@ -10,19 +10,8 @@ import typer
 
 from pyrovae import tables
 from pyrovae.cli._app import app
-from pyrovae.cli._options import (
-    Checkpoint,
-    CheckpointOption,
-    Device,
-    Json,
-    RunPath,
-    Seed,
-    Source,
-    SplitName,
-    SplitOption,
-    Trust,
-    starting_with,
-)
+from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._options import Json, Seed, starting_with
 from pyrovae.cli._output import as_file_name, console, write_figure
 from pyrovae.component import names
 from pyrovae.errors import ConfigError, Problem
@@ -36,13 +25,9 @@ ALWAYS = ("active-units",)
 
 
 @app.command(epilog="Example: pyrovae evaluate runs/my-run --split test --with active-units --json")
+@reading
 def evaluate(
-    path: RunPath,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
+    given: GivenData,
     diagnostics: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,13 +57,11 @@ def evaluate(
 ) -> None:
     """ELBO, its two terms, the importance-sampled log p(x) and what --with asks for, each with its errors."""
     from pyrovae.progress import reporting, stepping
-    from pyrovae.run import Run
 
     if per_datum and not as_json:
         raise ConfigError([Problem("--per-datum", "is a part of what --json prints: give both")])
     chosen = _diagnostics(diagnostics or [], assignments or [])
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows, is_likelihood = run.evaluation_rows(split and split.value, data)
+    run, (rows, is_likelihood) = given.run, given.evaluated
     with reporting(console(), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
@@ -89,18 +72,20 @@ def evaluate(
             others[name] = run.diagnose(name, rows, options=options, seed=seed, batch_size=batch_size)
             report.step()
     facts: dict[str, Any] = {
-        "run": str(path),
-        "checkpoint": checkpoint.value,
+        "run": str(given.path),
+        "checkpoint": given.checkpoint.value,
         "epoch": int(run.facts["epoch"]),
-        "data": data or run.config.data.source,
-        "split": "given" if data else (split or SplitName.test).value,
+        "data": given.data or run.config.data.source,
+        "split": given.split_name,
         "rows": len(rows),
         "particles": particles,
         "seed": seed,
         "caveats": run.caveats,
     }
-    drawn = as_file_name(data) if data else facts["split"]
-    figures = {name: _draw(path, name, others[name], drawn) for name in dict.fromkeys(diagnostics or [])}
+    drawn = as_file_name(given.data) if given.data else facts["split"]
+    figures = {
+        name: _draw(given.path, name, others[name], drawn) for name in dict.fromkeys(diagnostics or [])
+    }
     facts["figures"] = {name: str(figure) for name, figure in figures.items() if figure}
     if as_json:
         tables.print_json(facts, findings, others, per_datum=per_datum)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from pyrovae import tables
 from pyrovae.cli._app import app
-from pyrovae.cli._options import (
-    Checkpoint,
-    CheckpointOption,
-    Device,
-    Json,
-    Out,
-    RunPath,
-    Seed,
-    Source,
-    SplitName,
-    SplitOption,
-    Trust,
-)
-from pyrovae.cli._output import place, write_arrays, write_figure
+from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._options import Json, Out, Seed
+from pyrovae.cli._output import write_arrays, write_figure
 
 Draws = Annotated[int, typer.Option("-n", min=2, help="Draws for each datum.")]
 
 
-@app.command(epilog="Example: pyrovae predict runs/my-run --given new.npy -n 100")
-def predict(
-    path: RunPath,
-    given: Annotated[
+@dataclass(frozen=True)
+class GivenToPredict(GivenData):
+    """The same, with another name for the data."""
+
+    data: Annotated[
         str | None,
         typer.Option(
             "--given",
@@ -37,8 +28,13 @@ def predict(
             metavar="SOURCE",
             help="Other data than the run's own: their test set, or all rows where they have none.",
         ),
-    ] = None,
-    split: SplitOption = None,
+    ] = None
+
+
+@app.command(epilog="Example: pyrovae predict runs/my-run --given new.npy -n 100")
+@reading
+def predict(
+    given: GivenToPredict,
     n: Draws = 100,
     rows: Annotated[int, typer.Option(min=1, help="How many data.")] = 16,
     quantiles: Annotated[
@@ -51,9 +47,6 @@ def predict(
             show_default="0.05, 0.5, 0.95",
         ),
     ] = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -63,22 +56,22 @@ def predict(
     from pyrovae import plots
     from pyrovae.predict import QUANTILES
     from pyrovae.predict import predict as draw
-    from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    data = run.evaluation_rows(split and split.value, given)[0].rows(slice(rows))
+    data = given.rows.rows(slice(rows))
     levels = quantiles or QUANTILES
-    found = draw(run.program, [data], draws=n, seed=seed, quantiles=levels)
-    whose = given or f"{(split or SplitName.test).value} data"
-    figure = plots.predictive(data.cpu(), found, title=f"posterior predictive of {whose}, {n:,} draws each")
-    typer.echo(write_figure(figure, place(out, path / "predictions", ".png")))
-    file = place(out, path / "predictions", ".npz")
+    found = draw(given.run.program, [data], draws=n, seed=seed, quantiles=levels)
+    figure = plots.predictive(
+        data.cpu(), found, title=f"posterior predictive of {given.words}, {n:,} draws each"
+    )
+    typer.echo(write_figure(figure, given.file(out, "predictions", ".png")))
+    file = given.file(out, "predictions", ".npz")
     typer.echo(write_arrays(file, data=data, levels=torch.tensor(levels), **found._asdict()))
 
 
 @app.command(epilog="Example: pyrovae denoise runs/my-run --noise salt:0.2 --json")
+@reading
 def denoise(
-    path: RunPath,
+    given: GivenData,
     noise: Annotated[
         str,
         typer.Option(
@@ -88,13 +81,8 @@ def denoise(
             "or block:SIDE (a square to 0).",
         ),
     ] = "salt:0.2",
-    split: SplitOption = None,
-    data: Source = None,
     n: Draws = 100,
     rows: Annotated[int, typer.Option(min=1, help="How many data.")] = 1000,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
     as_json: Json = False,
@@ -104,13 +92,11 @@ def denoise(
     from pyrovae.corruption import parse
     from pyrovae.predict import denoise as restore
     from pyrovae.predict import restoration
-    from pyrovae.run import Run
 
     corruption = parse(noise)
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    clean, is_likelihood = run.evaluation_rows(split and split.value, data)
+    clean, is_likelihood = given.evaluated
     found = restore(
-        run.program,
+        given.run.program,
         [clean.rows(slice(rows))],
         corruption,
         extremes=clean.range(),
@@ -121,11 +107,11 @@ def denoise(
     errors = restoration(found)
     figure = plots.denoised(found, title=f"{corruption}, restored by the mean of {n:,} draws")
     files = [
-        write_figure(figure, place(out, path / f"denoised-{corruption.kind}", ".png")),
-        write_arrays(place(out, path / f"denoised-{corruption.kind}", ".npz"), **found._asdict()),
+        write_figure(figure, given.file(out, f"denoised-{corruption.kind}", ".png")),
+        write_arrays(given.file(out, f"denoised-{corruption.kind}", ".npz"), **found._asdict()),
     ]
     if as_json:
-        facts = {"run": str(path), "noise": str(corruption), "draws": n, "seed": seed}
+        facts = {"run": str(given.path), "noise": str(corruption), "draws": n, "seed": seed}
         tables.print_document({**facts, "files": [str(file) for file in files]}, errors)
         return
     tables.print_findings(errors)

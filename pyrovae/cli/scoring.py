@@ -12,19 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._options import (
-    Checkpoint,
-    CheckpointOption,
-    Device,
-    Out,
-    RunPath,
-    Seed,
-    Source,
-    SplitName,
-    SplitOption,
-    Trust,
-)
-from pyrovae.cli._output import console, place, say, write_figure
+from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._options import Out, Seed
+from pyrovae.cli._output import console, say, write_figure
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -48,10 +38,9 @@ class Reference(NamedTuple):
 
 
 @app.command(epilog="Example: pyrovae score runs/my-run --threshold 0.99 --json | jq 'select(.flagged)'")
+@reading
 def score(
-    path: RunPath,
-    split: SplitOption = None,
-    data: Source = None,
+    given: GivenData,
     level: Annotated[
         float | None,
         typer.Option(
@@ -68,21 +57,16 @@ def score(
     top: Annotated[
         int, typer.Option(min=0, max=8, help="How many of the most surprising data are drawn; 0: no figure.")
     ] = 8,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each row.")] = False,
 ) -> None:
     """-log p(x) of each datum in nats, the most surprising first: a line for each, for a person or a pipe."""
-    from pyrovae.run import Run
     from pyrovae.score import reference_rows, threshold
 
     if level is not None and not 0 < level < 1:
         raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows, is_likelihood = run.evaluation_rows(split and split.value, data)
+    run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed)
     remarks = [*run.caveats, *_remarks(found, is_likelihood=is_likelihood)]
     known = None
@@ -92,10 +76,11 @@ def score(
         known = Reference(scores, threshold(scores.surprise, level))
         remarks.append(_in_words(known, level, found))
     if top:
-        whose = data or f"{(split or SplitName.test).value} data"
         surprising, more = _surprising(run.program, rows, found, top, seed)
-        figure = _drawn(found, surprising, known, title=f"the most surprising of {len(rows):,} rows: {whose}")
-        remarks += [*more, str(write_figure(figure, place(out, path / "scores", ".png")))]
+        figure = _drawn(
+            found, surprising, known, title=f"the most surprising of {len(rows):,} rows: {given.words}"
+        )
+        remarks += [*more, str(write_figure(figure, given.file(out, "scores", ".png")))]
     for remark in remarks:
         say(console(), remark)
     _print(_lines(rows, found, known), as_json=as_json)

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._options import (
-    Checkpoint,
-    CheckpointOption,
-    Device,
-    Json,
-    Out,
-    RunPath,
-    Seed,
-    Source,
-    SplitOption,
-    Trust,
-)
-from pyrovae.cli._output import place, write_arrays, write_figure, writing
+from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._options import Json, Out, Seed
+from pyrovae.cli._output import write_arrays, write_figure, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -50,8 +40,9 @@ At = Annotated[
 
 
 @app.command(epilog="Example: pyrovae interpolate runs/my-run --from 3 --to 8")
+@reading
 def interpolate(
-    path: RunPath,
+    given: GivenData,
     start: Annotated[
         str,
         typer.Option(
@@ -62,11 +53,6 @@ def interpolate(
         str, typer.Option("--to", metavar="DATUM", help="The same, where the way ends.", show_default=False)
     ],
     steps: Steps = 11,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
@@ -77,38 +63,32 @@ def interpolate(
     import torch
 
     from pyrovae import plots, walks
-    from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows = run.evaluation_rows(split and split.value, data)[0]
+    run, rows = given.run, given.rows
     numbers = [_row(rows, start, "--from"), _row(rows, end, "--to")]
     one, other = (_datum(rows, number) for number in numbers)
     names = [_named(rows, number) for number in numbers]
     way = walks.interpolate(run.program, one, other, steps, seed=seed)
     smooth = walks.interpolate(run.program, one, other, FRAMES, seed=seed)
     shown = torch.stack([one, other]).cpu()
-    default = path / f"interpolation-{numbers[0]}-{numbers[1]}"
-    film = place(out, default, ".gif")
-    typer.echo(write_figure(plots.interpolation(shown, way.mean, names=names), place(out, default, ".png")))
+    name = f"interpolation-{numbers[0]}-{numbers[1]}"
+    film = given.file(out, name, ".gif")
+    typer.echo(write_figure(plots.interpolation(shown, way.mean, names=names), given.file(out, name, ".png")))
     with writing(film):
         plots.interpolation_film(shown, smooth.mean, names=names).save(film, writer="pillow")
     typer.echo(film)
-    typer.echo(write_arrays(place(out, default, ".npz"), **way._asdict()))
+    typer.echo(write_arrays(given.file(out, name, ".npz"), **way._asdict()))
 
 
 @app.command(epilog="Example: pyrovae traverse runs/my-run --at 3")
+@reading
 def traverse(
-    path: RunPath,
+    given: GivenData,
     at: At = None,
     steps: Steps = 11,
     latents: Annotated[
         int, typer.Option("--latents", min=1, help="How many latent variables, the most active first.")
     ] = 20,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
     as_json: Json = False,
@@ -118,23 +98,21 @@ def traverse(
     The most active ones come first; a discrete variable takes each of its values.
     """
     from pyrovae import plots, walks
-    from pyrovae.run import Run
 
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows = run.evaluation_rows(split and split.value, data)[0]
+    run, rows = given.run, given.rows
     base, where = _base(rows, at)
     found = walks.traverse(run.program, rows, at=base, steps=steps, latents=latents, seed=seed)
     figure = plots.traversal(found, title=f"E[x|z], one latent variable at a time,\n{where}")
     files = [
-        write_figure(figure, place(out, path / "traversal", ".png")),
-        write_arrays(place(out, path / "traversal", ".npz"), **_long(found)),
+        write_figure(figure, given.file(out, "traversal", ".png")),
+        write_arrays(given.file(out, "traversal", ".npz"), **_long(found)),
     ]
     if as_json:
         used = [
             {"name": walk.name, "number": walk.number, "variance": walk.variance, "active": walk.active}
             for walk in found
         ]
-        facts = {"run": str(path), "latents": used, "files": [str(file) for file in files]}
+        facts = {"run": str(given.path), "latents": used, "files": [str(file) for file in files]}
         typer.echo(json.dumps(facts, indent=2, allow_nan=False))
         return
     for file in files:
@@ -142,8 +120,9 @@ def traverse(
 
 
 @app.command(epilog="Example: pyrovae plane runs/my-run --range -4 4")
+@reading
 def plane(
-    path: RunPath,
+    given: GivenData,
     limits: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -155,22 +134,15 @@ def plane(
     ] = None,
     at: At = None,
     steps: Steps = 21,
-    split: SplitOption = None,
-    data: Source = None,
-    checkpoint: CheckpointOption = Checkpoint.best,
-    trust: Trust = False,
-    device: Device = "auto",
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
     """Two latent variables together, the two most active ones where there are more."""
     from pyrovae import plots, walks
-    from pyrovae.run import Run
 
     if limits and not limits[0] < limits[1]:
         raise ConfigError([Problem("--range", "goes from a number LOW to a larger one, HIGH")])
-    run = Run.load(path, checkpoint.value, trust=trust, on=device)
-    rows = run.evaluation_rows(split and split.value, data)[0]
+    run, rows = given.run, given.rows
     base, where = _base(rows, at)
     found = walks.plane(run.program, rows, at=base, steps=steps, limits=limits, seed=seed)
     ways = (
@@ -178,9 +150,9 @@ def plane(
     )
     others = f",\n{where}" if found.z.shape[-1] > 2 else ""
     figure = plots.plane(found, title=f"E[x|z] {ways}{others}")
-    typer.echo(write_figure(figure, place(out, path / "plane", ".png")))
+    typer.echo(write_figure(figure, given.file(out, "plane", ".png")))
     arrays = {name: array for name, array in found._asdict().items() if name not in ("names", "units")}
-    typer.echo(write_arrays(place(out, path / "plane", ".npz"), **arrays))
+    typer.echo(write_arrays(given.file(out, "plane", ".npz"), **arrays))
 
 
 def _long(found: Sequence[Traversal]) -> dict[str, Tensor]:

@@ -1,0 +1,104 @@
+"""What a command is given to read: a run, and data for it; their options stand here once for all commands."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pyrovae.cli._options import (
+    Checkpoint,
+    CheckpointOption,
+    Device,
+    RunPath,
+    Source,
+    SplitName,
+    SplitOption,
+    Trust,
+)
+from pyrovae.cli._output import place
+
+if TYPE_CHECKING:
+    from pyrovae.data import Split
+    from pyrovae.run import Run
+
+
+@dataclass(frozen=True)
+class GivenRun:
+    """A run, read when it is asked for."""
+
+    path: RunPath
+    checkpoint: CheckpointOption = Checkpoint.best
+    trust: Trust = False
+    device: Device = "auto"
+
+    @cached_property
+    def run(self) -> Run:
+        """The run, with the weights of the checkpoint."""
+        from pyrovae.run import Run
+
+        return Run.load(self.path, self.checkpoint.value, trust=self.trust, on=self.device)
+
+    def file(self, out: Path | None, name: str, suffix: str) -> Path:
+        """The file to write: where the user wants it, or of that name in the run."""
+        return place(out, self.path / name, suffix)
+
+
+@dataclass(frozen=True)
+class GivenData(GivenRun):
+    """A run, and rows of its own data or of others, read when they are asked for."""
+
+    split: SplitOption = None
+    data: Source = None
+
+    @cached_property
+    def evaluated(self) -> tuple[Split, bool]:
+        """The rows, and whether the likelihood is one on them."""
+        return self.run.evaluation_rows(self.split and self.split.value, self.data)
+
+    @property
+    def rows(self) -> Split:
+        """The rows, drawn once for all."""
+        return self.evaluated[0]
+
+    @property
+    def split_name(self) -> str:
+        """Which part of the run's data they are; ``given``, where they are others."""
+        return "given" if self.data else (self.split or SplitName.test).value
+
+    @property
+    def words(self) -> str:
+        """What the rows are, for a title."""
+        return f"data of {self.data}" if self.data else f"{self.split_name} data"
+
+
+def reading(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options that are the fields of its first parameter's class, beside its own.
+
+    Args:
+        command: whose first parameter is a dataclass of options, the argument RUN first.
+    """
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    given, annotations = first.annotation, get_type_hints(first.annotation, include_extras=True)
+    argument, *shared = (
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.name == "path" else field.default,
+            annotation=annotations[field.name],
+        )
+        for field in fields(given)
+    )
+    parameters = [argument, *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in own), *shared]
+
+    def called(**values: Any) -> None:
+        command(given(**{each.name: values.pop(each.name) for each in (argument, *shared)}), **values)
+
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called
