@@ -13,7 +13,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pyrovae import device, supports
+from pyrovae import device, sites
 from pyrovae.errors import DataError
 from pyrovae.evaluate import inspected
 from pyrovae.generate import CELLS_AT_ONCE, Draws
@@ -54,11 +54,7 @@ class Latent(NamedTuple):
     @property
     def units(self) -> list[str]:
         """What its variables are called, as active units are: each number is one, or each one-hot vector."""
-        width = self.width if supports.same(self.element, constraints.one_hot) else 1
-        count = self.event_shape.numel() // width
-        if count == 1 and len(self.event_shape) == (width > 1):
-            return [self.name]
-        return [f"{self.name}[{j}]" for j in range(count)]
+        return sites.variables(self.name, self.event_shape, self.support)
 
     @property
     def names(self) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
-from torch import Tensor
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch import Size, Tensor
+from torch.distributions import Distribution, Independent, constraints, kl_divergence
+from torch.distributions.constraints import Constraint
+
+from pyrovae import supports
 
 CLOSE = 1e-5
 """Relative difference of numbers that are the same but for their rounding in float32."""
@@ -31,6 +34,32 @@ def observed(model: Trace) -> Tensor:
 def kl(model: Trace, guide: Trace) -> Tensor:
     """log q(z|x) - log p(z) at the values drawn, (..., n), in nats."""
     return _total(guide, guide.stochastic_nodes) - _total(model, model.stochastic_nodes)
+
+
+def categories(event_shape: Size, support: Constraint) -> int:
+    """How many entries of a code are one variable: the categories of a one-hot code, else 1.
+
+    Args:
+        event_shape: of the values at a site.
+        support: of the site's distribution.
+    """
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return event_shape[-1] if supports.same(support, constraints.one_hot) else 1
+
+
+def variables(name: str, event_shape: Size, support: Constraint) -> list[str]:
+    """What the variables of a site are called: ``z[0]``, ``z[1]``, ...; one alone by the site's name.
+
+    Example:
+        >>> variables("z", torch.Size([2]), constraints.real_vector)
+        ['z[0]', 'z[1]']
+    """
+    width = categories(event_shape, support)
+    count = event_shape.numel() // width
+    if count == 1 and len(event_shape) == (width > 1):
+        return [name]
+    return [f"{name}[{j}]" for j in range(count)]
 
 
 def coordinates(distribution: Distribution) -> Distribution | None:

@@ -141,7 +141,7 @@ ARROWS = {
         *("randomness", "sites"),
     },
     "generate": {"programs", "randomness", "evaluate", "sites"},
-    "codes": {"evaluate", "generate", "programs", "randomness"},
+    "codes": {"evaluate", "generate", "programs", "randomness", "sites"},
     "paths": set(),
     "walks": {"codes", "data", "diagnostics", "diagnostics.active_units", "generate", "paths", "programs"},
     "embed": {"codes", "data", "evaluate", "generate", "programs", "randomness", "sites"},

@@ -10,9 +10,8 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.distributions import constraints
 
-from pyrovae import sites, supports
+from pyrovae import sites
 from pyrovae.data import Split
 from pyrovae.diagnostics import Unavailable
 from pyrovae.evaluate import CELLS_AT_ONCE
@@ -82,32 +81,20 @@ def scored(
         yield traces
 
 
-def declared(program: Program, name: str, otherwise: Any) -> Any:
-    """What the posterior of a program declares, if it is made of components."""
-    return getattr(getattr(program, "posterior", None), name, otherwise)
-
-
 def refuse_points(program: Program) -> None:
     """Raise ``Unavailable`` where q(z|x) has no density."""
-    if not declared(program, "is_density", True):
+    if not program.codes.is_density:
         raise Unavailable("q(z|x) is a point, and has no density")
 
 
 def categories(site: Any) -> int:
     """How many entries of a code are one variable: the categories of a one-hot code, else 1."""
-    support = site["fn"].support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return int(site["fn"].event_shape[-1]) if supports.same(support, constraints.one_hot) else 1
+    return sites.categories(site["fn"].event_shape, site["fn"].support)
 
 
 def unit_names(site: Any) -> list[str]:
-    """What the variables of a site are called: ``z[0]``, ``z[1]``, ...; one alone by the site's name."""
-    shape = site["fn"].event_shape
-    count = shape.numel() // categories(site)
-    if count == 1 and len(shape) == (categories(site) > 1):
-        return [site["name"]]
-    return [f"{site['name']}[{j}]" for j in range(count)]
+    """What the variables of a site are called."""
+    return sites.variables(site["name"], site["fn"].event_shape, site["fn"].support)
 
 
 def dependence(traces: Traces, name: str) -> str:

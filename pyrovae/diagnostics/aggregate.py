@@ -22,7 +22,6 @@ from pyrovae.diagnostics._codes import (
     Traces,
     batches,
     both,
-    declared,
     dependence,
     latent,
     refuse_points,
@@ -94,7 +93,7 @@ class Aggregate(Diagnostic):
 
     def __call__(self, subject: Subject) -> Findings:
         refuse_points(subject.program)
-        if (reason := declared(subject.program, "only_own_draws", None)) is not None:
+        if (reason := subject.program.codes.only_own_draws) is not None:
             raise Unavailable(
                 f"it needs q(z|x) at codes of other data, and q(z|x) is known at its own draws only: {reason}"
             )
