@@ -130,38 +130,53 @@ class _RowByRow(_OnProcessor):
 
     def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.calls += 1
+        parts = [self._rows(argument) for argument in args]
+        if func._schema.is_mutable:  # what it writes into holds no numbers yet
+            parts[0] = iter(written := self._empty(args[0]))
         seed, rows = torch.default_generator.manual_seed, []
-        for datum, *row in zip(self.data, *map(self._rows, args), strict=False):
+        for datum, *row in zip(self.data, *parts, strict=False):
             seed(mix(*self.key, datum, self.calls))
             rows.append(func(*row, **kwargs))
-        return self._join(rows, _shape(args[0]))
+        if func._schema.is_mutable:
+            return self._join(written, args[0].shape)
+        return self._join(torch.stack(rows), _shape(args[0])).contiguous()
 
     def _rows(self, argument: Any) -> Iterator[Any]:
         """The parts of an argument, a tensor or the size of one, that belong to each datum in turn."""
         shape = _shape(argument)
         if not shape:
             return repeat(argument)
-        start = self._start(shape)
-        axis = (start or 0) + len(self.leading) - 1
         if not isinstance(argument, Tensor):
-            return repeat([*shape[:axis], *shape[axis + 1 :]])
-        rows = (argument if start is not None else argument.unflatten(0, (*self.leading, -1))).unbind(axis)
-        if start is None:
-            rows = [row.flatten(0, len(self.leading) - 1) for row in rows]
+            return repeat(self._row(shape))
         # Always contiguous: torch fills strided memory with other numbers than contiguous memory.
-        return (row.clone(memory_format=torch.contiguous_format) for row in rows)
+        return (row.clone(memory_format=torch.contiguous_format) for row in self._part(argument))
 
-    def _join(self, rows: Sequence[Tensor], shape: Size) -> Tensor:
-        """The rows side by side again, laid out as an argument of that shape is."""
-        start = self._start(shape)
-        if start is None:
-            particles = self.leading[:-1]
-            unfolded = [row.unflatten(0, (*particles, -1)) for row in rows]
-            return torch.stack(unfolded, dim=len(particles)).flatten(0, len(self.leading))
-        return torch.stack(list(rows), dim=start + len(self.leading) - 1)
+    def _empty(self, tensor: Tensor) -> Tensor:
+        """Memory for the parts of a tensor, (n, ...)."""
+        return torch.empty(len(self.data), *self._row(tensor.shape), dtype=tensor.dtype)
 
-    def _start(self, shape: Size) -> int | None:
-        """Where the leading dimensions begin; ``None`` where they are folded into the first one."""
+    def _row(self, shape: Size) -> list[int]:
+        """The shape of the part of one datum."""
+        if (axis := self._axis(shape)) is None:
+            return [shape[0] // len(self.data), *shape[1:]]
+        return [*shape[:axis], *shape[axis + 1 :]]
+
+    def _part(self, tensor: Tensor) -> Tensor:
+        """The parts of a tensor, (n, ...)."""
+        if (axis := self._axis(tensor.shape)) is not None:
+            return tensor.movedim(axis, 0)
+        dims = len(self.leading)
+        return tensor.unflatten(0, (*self.leading, -1)).movedim(dims - 1, 0).flatten(1, dims)
+
+    def _join(self, rows: Tensor, shape: Size) -> Tensor:
+        """The parts (n, ...) side by side again, laid out as an argument of that shape is."""
+        if (axis := self._axis(shape)) is not None:
+            return rows.movedim(0, axis)
+        dims = len(self.leading)
+        return rows.unflatten(1, (*self.leading[:-1], -1)).movedim(0, dims - 1).flatten(0, dims)
+
+    def _axis(self, shape: Size) -> int | None:
+        """Which dimension that of the data is; ``None`` where the leading ones are folded into the first."""
         starts = [
             start
             for start in range(len(shape) - len(self.leading) + 1)
@@ -171,7 +186,7 @@ class _RowByRow(_OnProcessor):
         if 0 not in starts and shape[0] % self.leading.numel() == 0:
             return None
         if starts:
-            return starts[0]
+            return starts[0] + len(self.leading) - 1
         raise RunError(
             f"{self.what} takes noise of the shape {tuple(shape)}, in which no dimension is that of the "
             f"{len(self.data)} data: where each datum has noise of its own, as in evaluation, it cannot run"
