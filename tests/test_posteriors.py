@@ -23,6 +23,7 @@ from torch.distributions import kl_divergence
 
 from pyrovae import component, pairing, supports
 from pyrovae.distributions.cholesky_normal import CholeskyNormal
+from pyrovae.distributions.normal import Normal
 from pyrovae.distributions.power_spherical import PowerSpherical
 from pyrovae.distributions.spherical_uniform import SphericalUniform
 from pyrovae.distributions.straight_through import StraightThroughBernoulli, StraightThroughOneHotCategorical
@@ -661,6 +662,25 @@ def _other_prior(program: SingleLayer) -> Any:
     """A prior that is not uniform: a uniform one gives all values of a bit the same score."""
     p: Any = program.prior(program.encode)
     return type(p.base_dist)(logits=p.base_dist.logits + torch.randn(p.event_shape)).to_event(1)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The normal one, whose score is written for many draws of a datum.
+
+
+@pytest.mark.parametrize("draws", [(), (0,), (5,), (2, 5)])
+@pytest.mark.parametrize("shared", [(), (3,), (1, 3), (4, 1)])
+def test_the_score_of_expanded_normals_is_that_of_torch(draws: tuple[int, ...], shared: Any) -> None:
+    loc = torch.randn(4, 3, requires_grad=True)
+    scale = torch.rand(shared).add(0.1).requires_grad_()
+    z = torch.randn(*draws, 4, 3, requires_grad=True)
+    ours, torchs = (
+        kind(loc, scale).expand([*draws, 4, 3]).log_prob(z) for kind in (Normal, torch.distributions.Normal)
+    )
+    torch.testing.assert_close(ours, torchs)
+    weights = torch.randn(ours.shape)
+    gradients = [torch.autograd.grad((weights * p).sum(), (loc, scale, z)) for p in (ours, torchs)]
+    torch.testing.assert_close(*gradients)
 
 
 # ---------------------------------------------------------------------------------------------------------

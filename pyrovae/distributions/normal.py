@@ -30,4 +30,13 @@ class Normal(dist.Normal):
         if self._validate_args:
             self._validate_sample(value)
         distance = (value - self.loc) / self.scale
-        return torch.addcmul(-(self.scale.log() + LOG_ROOT_TWO_PI), distance, distance, value=-0.5)
+        log_volume = _unexpanded(self.scale).log() + LOG_ROOT_TWO_PI  # not once more for each draw of a datum
+        return torch.addcmul(-log_volume, distance, distance, value=-0.5)
+
+
+def _unexpanded(tensor: Tensor) -> Tensor:
+    """A tensor with one of the equal numbers in every dimension that it was expanded to."""
+    for dim, stride in enumerate(tensor.stride()):
+        if stride == 0:
+            tensor = tensor.narrow(dim, 0, min(1, tensor.shape[dim]))
+    return tensor
