@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyrovae import recording
-from pyrovae.recording import ReadError, record
+from pyrovae.recording import ReadError, direct, record
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -80,7 +80,7 @@ class Captured:
         results = self.function(*arguments)
         try:
             if self.calls[shape] == WORTH_A_CAPTURE:
-                self.graphs[shape] = capture(self.function, *arguments, may_draw=False)
+                self.graphs[shape] = direct(capture(self.function, *arguments, may_draw=False))
             elif self.calls[shape] > WORTH_A_CAPTURE:  # whose arguments are others
                 check(self.graphs[shape], arguments, results)
         except Uncapturable:

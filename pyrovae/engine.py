@@ -17,6 +17,7 @@ from pyrovae.capture import Function, Uncapturable, Uncompilable, capture, check
 from pyrovae.objectives import Objective, Terms
 from pyrovae.optimizers import CLASSES, Optimizer, OptimizerName
 from pyrovae.randomness import seeded
+from pyrovae.recording import direct
 
 EngineName = Literal["auto", "captured", "eager", "svi"]
 Mode = Literal["compiled", "graph", "eager", "svi"]
@@ -107,7 +108,7 @@ class CapturedEngine(Engine):
         with _rehearsing(objective):
             self.graph = capture(self._pure, *self._rehearsal(example), may_draw=True)
         self._check_graph(example[torch.arange(len(example)) // 2])
-        self.run: Function = self.graph
+        self.run: Function = direct(self.graph)
 
     def compile(self, example: Tensor) -> None:
         """Compile the graph.

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -411,6 +410,8 @@ def _scored(trace: poutine.Trace) -> poutine.Trace:
 
 
 def _total(trace: poutine.Trace, names: Iterable[str]) -> Tensor:
-    """The sum of the sites' log-probabilities, in double precision, (draws, n)."""
-    scores = [trace.nodes[name]["log_prob"].double() for name in names]
-    return reduce(torch.add, scores) if scores else torch.zeros((), dtype=torch.float64)
+    """The sum of the sites' log-probabilities, in double precision where there are several, (draws, n)."""
+    scores = [trace.nodes[name]["log_prob"] for name in names]
+    if len(scores) == 1:
+        return scores[0]
+    return sum((score.double() for score in scores), torch.zeros((), dtype=torch.float64))

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import getitem
+from types import BuiltinFunctionType, MethodDescriptorType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
 READING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Operations whose result is a number, or has a shape, that depends on the values of tensors."""
+
+ALIASES = {"_to_copy": "to"}
+"""Operations that users of torch know by another name."""
 
 
 class ReadError(RuntimeError):
@@ -27,7 +31,8 @@ class ReadError(RuntimeError):
 def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor) -> GraphModule:
     """The graph of what a function did with its arguments, backward passes inside it included.
 
-    Each node has the number of cells of its result as ``meta["cells"]``.
+    Each node has the number of cells of its result as ``meta["cells"]``, and how users of torch call its
+    operation as ``meta["call"]``.
 
     Args:
         function: of tensors. What it uses beside them is a constant of the graph, and what it makes of
@@ -47,6 +52,22 @@ def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor)
         results = function(*arguments)
     recorder.graph.output(tuple(recorder.named(list(results))))
     return GraphModule(recorder.constants, recorder.graph)
+
+
+def direct(graph: GraphModule) -> GraphModule:
+    """The same graph, with torch's own functions and methods where they call the operations.
+
+    From Python these take a microsecond less than the operations that they call.
+
+    Example:
+        >>> direct(record(lambda x: (x * x,), torch.tensor(3.0)))(torch.tensor(4.0))
+        (tensor(16.),)
+    """
+    copy = Graph()
+    copy.output(copy.graph_copy(graph.graph, {}))
+    for node in copy.nodes:
+        node.target = node.meta.get("call", node.target)
+    return GraphModule(graph, copy)
 
 
 class _Recorder(TorchDispatchMode):
@@ -74,6 +95,7 @@ class _Recorder(TorchDispatchMode):
             self._name(results, self._node(given[0]))
         elif depends or not given or torch.Tag.nondeterministic_seeded in func.tags:
             node = self.graph.call_function(func, *self.named((args, kwargs)))
+            node.meta["call"] = _call(func, args, kwargs)
             node.meta["cells"] = sum(each.numel() for each in tree_leaves(results) if _is_tensor(each))
             self._name_all(results, node)
         return results
@@ -107,6 +129,51 @@ class _Recorder(TorchDispatchMode):
             self.constants.register_buffer(name, tensor.detach())
             self._name(tensor, self.graph.get_attr(name))
         return self.nodes[id(tensor)][0]
+
+
+class _Called(Exception):  # noqa: N818 - no error: what was to be seen
+    """An operation, and what it was called with."""
+
+
+class _Stop(TorchDispatchMode):
+    """Raises ``_Called`` in place of the first operation."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        raise _Called(func, args, kwargs or {})
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+def _call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The function or method of torch that is this operation with these arguments; else the operation."""
+    name = func._schema.name.partition("::")[2]
+    for owner in (torch, Tensor):
+        candidate = getattr(owner, ALIASES.get(name, name), None)
+        if not isinstance(candidate, BuiltinFunctionType | MethodDescriptorType):
+            continue  # what is written in Python may do more than that
+        try:
+            with _Stop():
+                candidate(*args, **kwargs)
+        except _Called as called:
+            if called.args[0] is func and _same(called.args[1:], (args, kwargs)):
+                return candidate
+        except (TypeError, RuntimeError):  # it takes other arguments
+            continue
+    return func
+
+
+def _same(some: Any, others: Any) -> bool:
+    """Whether these are the same tensors among equal other values."""
+    leaves, layout = tree_flatten(some)
+    other_leaves, other_layout = tree_flatten(others)
+    return layout == other_layout and all(
+        one is other if isinstance(one, Tensor) else type(one) is type(other) and one == other
+        for one, other in zip(leaves, other_leaves, strict=True)
+    )
 
 
 def _reads(func: Any, args: tuple[Any, ...]) -> bool:

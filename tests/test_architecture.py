@@ -132,7 +132,7 @@ ARROWS = {
     "objectives": {"programs", "sites"},
     "pairing": {"objectives", "programs"},
     "capture": {"recording"},
-    "engine": {"capture", "objectives", "optimizers", "randomness"},
+    "engine": {"capture", "objectives", "optimizers", "randomness", "recording"},
     "evaluate": {"capture", "programs", "quantities", "randomness"},
     "density": {"diagnostics", "programs", "randomness", "sites"},
     "hmc": {"randomness"},

@@ -12,7 +12,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.randomness import seeded
-from pyrovae.recording import ReadError, record
+from pyrovae.recording import ReadError, direct, record
 
 CONSTANT = torch.tensor([2.0, -1.0, 0.5])
 MATRIX = torch.tensor([[0.5, 2.0], [-1.0, 1.5], [3.0, 0.1]])
@@ -61,6 +61,23 @@ def test_a_graph_does_with_other_values_what_the_function_does(
             found, also_after = graph(x), torch.rand(1)
         assert values(found) == values(expected)
         assert after == also_after
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_torchs_functions_in_place_of_its_operations_call_these_operations(
+    function: Callable[[Tensor], tuple[Tensor | None, ...]],
+) -> None:
+    x = torch.tensor([1.0, 2.0, 3.0])
+    graph = record(function, x)
+    once_more = record(direct(graph), x)
+    assert operations(once_more.graph) == operations(graph.graph)
+
+
+def test_nearly_all_operations_are_called_by_torchs_functions() -> None:
+    graph = direct(record(gradient, torch.ones(3))).graph
+    calls = [node.target for node in graph.nodes if node.op == "call_function"]
+    assert torch.sin in calls
+    assert [str(call) for call in calls if isinstance(call, OpOverload)] == ["aten.mul.Scalar"]
 
 
 def operations(graph: Graph) -> list[OpOverload]:
