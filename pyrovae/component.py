@@ -202,6 +202,13 @@ def source_file(name: str) -> Path | None:
     return Path(place).expanduser().resolve() if place.endswith(".py") else None
 
 
+def is_own(file: Path) -> bool:
+    """Whether components of the user's own were imported from a file."""
+    modules = {member.__module__ for member in _IMPORTED.values()}
+    own = [sys.modules.get(name) for name in modules if name.partition(".")[0] != "pyrovae"]
+    return str(file) in {vars(module).get("__file__") for module in own if module is not None}
+
+
 def _own(family: str, name: str) -> type[Component]:
     """A component of the user's own."""
     place, _, class_name = name.rpartition(":")

@@ -103,7 +103,7 @@ def explaining(device: torch.device) -> Iterator[None]:
 
 def refusal(precision: PrecisionName, device: torch.device) -> str | None:
     """Why a device does not multiply with a precision, in words; ``None`` where it does."""
-    if precision == "float32" or (precision == "bf16" and device.type == "cpu"):
+    if precision == "float32" or (rounds_networks(precision) and device.type == "cpu"):
         return None
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
@@ -111,10 +111,15 @@ def refusal(precision: PrecisionName, device: torch.device) -> str | None:
             return None
         has = f"{torch.cuda.get_device_name(device)} has the compute capability {_version(capability)}"
         return f"{has}, and {precision!r} needs {_version(TENSOR_FLOAT)}; 'float32' fits"
-    if precision == "bf16":
+    if rounds_networks(precision):
         return None if _has_bfloat16(device) else f"{device.type} has no bfloat16 here; 'float32' fits"
     fitting = "'float32' and 'bf16' fit" if refusal("bf16", device) is None else "'float32' fits"
     return f"'tf32' is of CUDA devices, and this is {device.type}; {fitting}"
+
+
+def rounds_networks(precision: PrecisionName) -> bool:
+    """Whether networks round what they multiply, rather than the device."""
+    return precision == "bf16"
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -42,3 +44,19 @@ class ConfigError(PyrovaeError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+def raised(error: BaseException, is_theirs: Callable[[Path], bool]) -> str:
+    """What an error of the user's own code says in its first line, and the last line of theirs that it left.
+
+    Args:
+        error: of any kind.
+        is_theirs: whether the user wrote a file.
+    """
+    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    places = [
+        f" ({Path(place.filename).name}, line {place.lineno})"
+        for place in traceback.extract_tb(error.__traceback__)
+        if is_theirs(Path(place.filename))
+    ]
+    return f"{type(error).__name__}{f': {first}' if first else ''}{places[-1] if places else ''}"

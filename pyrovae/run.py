@@ -161,8 +161,9 @@ class Run:
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
             raise ConfigError([Problem("train.precision", reason)])
-        if config.train.precision == "bf16" and not can_be_rounded(program):
-            reason = "the program has no network of pyrovae.networks, and bf16 is about these only"
+        if device.rounds_networks(config.train.precision) and not can_be_rounded(program):
+            about = f"{config.train.precision} is about these only"
+            reason = f"the program has no network of pyrovae.networks, and {about}"
             raise ConfigError([Problem("train.precision", reason)])
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
@@ -319,7 +320,7 @@ class Run:
     def _computing(self) -> Iterator[None]:
         """Inside, torch computes as the configuration says: how precisely, and on how many threads."""
         options, place = self.config.train, device.of(self.program)
-        rounds = options.precision == "bf16"
+        rounds = device.rounds_networks(options.precision)
         with (
             device.threaded(options.threads),
             device.multiplying(options.precision, place),

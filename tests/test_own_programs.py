@@ -177,6 +177,12 @@ class Tired(OneLayer):
     def observe(self, logits, x):
         raise RuntimeError("I am tired")
 
+class Shy(OneLayer):
+    def observe(self, logits, x):
+        if len(x) > 10:
+            raise ValueError("that is a crowd")
+        super().observe(logits, x)
+
 class Rigid(OneLayer):
     def observe(self, logits, x):
         super().observe(logits.reshape(len(x), *self.event_shape), x)
@@ -207,6 +213,7 @@ class Plain(nn.Module):
     def model(self, x): ...
     def guide(self, x): ...
 '''
+CROWDED = 'raise ValueError("that is a crowd")'
 SAID = {
     "NoPlate": 'its model has z outside a plate "data"; write pyro.plate("data", len(x))',
     "OtherPlate": 'its guide has z outside a plate "data"; write pyro.plate("data", len(x))',
@@ -529,6 +536,26 @@ def test_a_mistake_is_said_in_one_sentence(file: Path, name: str, capsys: pytest
     assert line.startswith("error: program.name: ")
     assert SAID[name] in line
     assert not Path("run").exists()
+
+
+def test_what_it_raises_after_it_was_tried_is_said_in_one_sentence(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("Shy") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    line = PROGRAMS.splitlines().index(f"            {CROWDED}") + 1
+    assert said == f"error: ValueError: that is a crowd (mine.py, line {line})"
+
+
+def test_what_anything_else_raises_is_no_mistake_of_the_users(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("of pyrovae")
+
+    monkeypatch.setattr("pyrovae.run.build", broken)
+    with pytest.raises(ValueError, match="of pyrovae"):
+        main(["train", "--program", "mine.py:OneLayer", "--set", "data.limit=100"])
 
 
 def test_a_program_of_components_is_what_a_program_must_be(make: Any, untouched: None) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import typer
 
-from pyrovae.errors import PyrovaeError
+from pyrovae.errors import PyrovaeError, raised
 
 app = typer.Typer(
     name="pyrovae",
@@ -31,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        from pyrovae import component
+
+        if not any(component.is_own(Path(place.filename)) for place in extract_tb(error.__traceback__)):
+            raise
+        typer.echo(f"error: {raised(error, component.is_own)}", err=True)
+        sys.exit(1)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from pyrovae import component, device, sites, supports
-from pyrovae.errors import ConfigError, Problem, PyrovaeError
+from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
 from pyrovae.programs._codes import Codes
 from pyrovae.randomness import seeded
 
@@ -121,22 +120,17 @@ def _trying(program: Program, when: str = "") -> Iterator[None]:
     except PyrovaeError:
         raise
     except Exception as error:  # of the user's own code, which may raise anything
-        raise ConfigError([Problem("program.name", f"{name!r}{when} raises {_said(error)}")]) from error
+        raise ConfigError(
+            [Problem("program.name", f"{name!r}{when} raises {raised(error, _is_no_librarys)}")]
+        ) from error
     finally:
         for part, mode in modes.items():
             part.training = mode
 
 
-def _said(error: Exception) -> str:
-    """The first line of an error, and the last line that the user wrote."""
-    lines = str(error).strip().splitlines() or [""]
+def _is_no_librarys(file: Path) -> bool:
     libraries = {Path(module.__file__ or "").parent for module in (torch, pyro, contextlib)}
-    places = [
-        f" ({Path(place.filename).name}, line {place.lineno})"
-        for place in traceback.extract_tb(error.__traceback__)
-        if not libraries & {*Path(place.filename).parents}
-    ]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}{places[-1] if places else ''}"
+    return not libraries & {*file.parents}
 
 
 def _trace(function: Callable[[Tensor], Any], x: Tensor) -> Trace:
