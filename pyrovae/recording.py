@@ -28,6 +28,10 @@ class ReadError(RuntimeError):
     """A number was asked for that depends on the values of arguments."""
 
 
+class WriteError(RuntimeError):
+    """Something was written into a constant, where every run of the graph would write again."""
+
+
 def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor) -> GraphModule:
     """The graph of what a function did with its arguments, backward passes inside it included.
 
@@ -41,6 +45,7 @@ def record(function: Callable[..., Sequence[Tensor | None]], *arguments: Tensor)
 
     Raises:
         ReadError: what it did may depend on the values.
+        WriteError: it wrote into what it had not made of its arguments.
 
     Example:
         >>> graph = record(lambda x: (x * x,), torch.tensor(3.0))
@@ -90,6 +95,9 @@ class _Recorder(TorchDispatchMode):
         depends = any(self._depends(tensor) for tensor in given)
         if depends and _reads(func, args):
             raise ReadError(f"{func} depends on values")
+        for tensor in _written(func, args, kwargs):
+            if not self._depends(tensor) and (depends or self._is_used(tensor)):
+                raise WriteError(f"{func} writes into what it takes for a constant")
         results = func(*args, **kwargs)
         if given and self._depends(given[0]) and _is_itself(func, given[0], results):
             self._name(results, self._node(given[0]))
@@ -119,6 +127,11 @@ class _Recorder(TorchDispatchMode):
     def _depends(self, tensor: Tensor) -> bool:
         """Whether it was made in the graph; what is made of constants is one itself."""
         return id(tensor) in self.nodes and self.nodes[id(tensor)][0].op != "get_attr"
+
+    def _is_used(self, constant: Tensor) -> bool:
+        """Whether the memory of a constant is that of one in the graph."""
+        place = constant.untyped_storage().data_ptr()
+        return any(place == each.untyped_storage().data_ptr() for each in self.constants.buffers())
 
     def _name(self, tensor: Tensor, node: Node) -> None:
         self.nodes[id(tensor)] = node, tensor
@@ -174,6 +187,15 @@ def _same(some: Any, others: Any) -> bool:
         one is other if isinstance(one, Tensor) else type(one) is type(other) and one == other
         for one, other in zip(leaves, other_leaves, strict=True)
     )
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors that an operation writes into."""
+    if not func._schema.is_mutable:
+        return []
+    given = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | kwargs
+    named = [each.name for each in func._schema.arguments if each.alias_info and each.alias_info.is_write]
+    return [each for name in named for each in tree_leaves(given.get(name)) if isinstance(each, Tensor)]
 
 
 def _reads(func: Any, args: tuple[Any, ...]) -> bool:

@@ -11,8 +11,9 @@ from torch._ops import OpOverload
 from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyrovae.capture import Captured
 from pyrovae.randomness import seeded
-from pyrovae.recording import ReadError, direct, record
+from pyrovae.recording import ReadError, WriteError, direct, record
 
 CONSTANT = torch.tensor([2.0, -1.0, 0.5])
 MATRIX = torch.tensor([[0.5, 2.0], [-1.0, 1.5], [3.0, 0.1]])
@@ -147,6 +148,45 @@ def test_a_constant_is_kept_once() -> None:
 def test_what_depends_on_values_is_refused(function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
     with pytest.raises(ReadError, match="depends on values"):
         record(function, torch.tensor([1.0, 2.0, 3.0]))
+
+
+def _added_to_a_copy(x: Tensor) -> Tensor:
+    copy = CONSTANT.clone()
+    copy += x
+    return copy
+
+
+def _added_to_a_part(x: Tensor) -> Tensor:
+    copy = CONSTANT.clone()
+    copy[1:].add_(x[1:])
+    return copy
+
+
+def _changed_after_use(x: Tensor) -> Tensor:
+    copy = CONSTANT.clone()
+    product = x * copy
+    copy[:1].mul_(2.0)
+    return product
+
+
+@pytest.mark.parametrize("function", [_added_to_a_copy, _added_to_a_part, _changed_after_use])
+def test_what_is_written_into_a_constant_would_be_written_again(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(WriteError, match="writes into what it takes for a constant"):
+        record(lambda x: (function(x),), torch.ones(3))
+    captured = Captured(lambda x: (function(x),))
+    for number in range(30):
+        x = torch.full((3,), 1e-4 * number)
+        assert torch.equal(captured(x)[0], function(x))
+
+
+def test_a_constant_that_is_finished_before_it_is_used_may_be_written_into() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        copy = CONSTANT.clone()
+        copy[1:] += 1.0
+        return (x * copy,)
+
+    x = torch.linspace(-1, 1, 3)
+    assert torch.equal(record(function, torch.ones(3))(x)[0], function(x)[0])
 
 
 def test_numbers_of_constants_may_be_read() -> None:
