@@ -26,7 +26,6 @@ CELLS_AT_ONCE = 2**19
 DRAWS_AT_ONCE = 250
 """How many codes of a datum are drawn at a time; the draws depend on it."""
 
-
 UNTRUSTED_K = 0.7
 """A k-hat above which an importance-sampling estimate has no error that can be trusted."""
 
@@ -36,6 +35,10 @@ TOLERATED_SHARE = 0.05
 Where k is 0.5, from which on the variance of the weights is infinite, 7% of the data are above 0.7 by the
 chance in k-hat itself; where k is 0.4, 1% (1,000 draws).
 """
+
+FEWEST_KEPT = 1024
+"""Data for which there is room at first. All estimates are in one piece of memory: the small pieces of each
+batch would stand between the large ones of the next, which then took new memory every time."""
 
 FEWEST_DRAWS = 25
 """Of a tail's fit: it takes a fifth of the draws, and five at least."""
@@ -130,19 +133,18 @@ def evaluate(
     """
     if particles < 1:
         raise ValueError(f"particles must be at least 1, not {particles}")
-    first, parts = 0, []
+    n, kept = 0, torch.empty(len(fields(Estimates)), FEWEST_KEPT, dtype=torch.float64)
     model = _Model(program)
     with inspected(program):
         for x in batches:
-            data = range(first, first + len(x))
-            parts.append(_evaluate_batch(model, x, data, seed, particles, tails=tails))
-            first += len(x)
-    return Estimates(
-        **{
-            field.name: torch.cat([getattr(part, field.name) for part in parts])
-            for field in fields(Estimates)
-        }
-    )
+            data = range(n, n + len(x))
+            part = _evaluate_batch(model, x, data, seed, particles, tails=tails)
+            n += len(x)
+            if n > kept.shape[1]:
+                kept = nn.functional.pad(kept, (0, 2 * n - kept.shape[1]))
+            for row, field in zip(kept, fields(Estimates), strict=True):
+                row[data.start : n] = getattr(part, field.name)
+    return Estimates(*kept[:, :n].clone())
 
 
 def summarise(
