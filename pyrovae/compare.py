@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrovae.codes import Latent, layout
+from pyrovae.codes import names as names_of_codes
 from pyrovae.contrast import CROSS_ENTROPY, Comparison, Scored, compared, places_that_differ
 from pyrovae.data import Split
 from pyrovae.errors import RunError
@@ -186,18 +186,13 @@ def picture(run: Run, rows: Split, *, seed: int = 0) -> Picture:
     if len(order) > 2:
         variances = encode(run.program, some, seed=seed).double().var(0)
         order = variances.argsort(descending=True, stable=True).tolist()
-    names = _coordinates(layout(run.program))
+    names = names_of_codes(run.program)
     return Picture(
         draws.mean[:SAMPLES_SHOWN].cpu(),
         draws.z[:, order].cpu(),
         codes[:, order].cpu(),
         tuple(names[j] for j in order),
     )
-
-
-def _coordinates(latents: Iterable[Latent]) -> list[str]:
-    """What each number of a code is called, as ``z[3]``."""
-    return [f"{site.name}[{j}]" for site in latents for j in range(site.event_shape.numel())]
 
 
 def _scored(name: str, run: Run, found: Evaluation, units: Findings, measure: str) -> Scored:

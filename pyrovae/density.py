@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
@@ -18,7 +17,7 @@ from torch.distributions.constraints import Constraint
 from pyrovae import sites, supports
 from pyrovae.diagnostics import Unavailable
 from pyrovae.distributions.additive_logistic import AdditiveLogistic
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, seeded
 
 
@@ -49,8 +48,6 @@ class Density:
     """
 
     def __init__(self, program: Program, x: Tensor) -> None:
-        if program.max_plate_nesting != 1:
-            raise Unavailable("the model has plates within plates")
         self.program = program
         self.x = x
         with torch.no_grad(), seeded(0):  # nothing of these draws is kept
@@ -58,6 +55,8 @@ class Density:
             model = prune_subsample_sites(poutine.trace(program.model).get_trace(x))
         if set(guide.stochastic_nodes) != set(model.stochastic_nodes):
             raise Unavailable("the model and the guide do not draw the same variables")
+        self.only_own_draws = program.codes.only_own_draws
+        """Why q(z|x) is known at its own draws only, if it is."""
         self.sites = [_Site.of(name, guide.nodes[name]) for name in guide.stochastic_nodes]
         self.size = sum(site.size for site in self.sites)
         """How many coordinates u has."""
@@ -96,11 +95,6 @@ class Density:
             raise Unavailable("q(z|x) is known at its own draws only") from error
         return _total(trace, [site.name for site in self.sites], u) + self.log_volume(u)
 
-    @property
-    def only_own_draws(self) -> str | None:
-        """Why q(z|x) is known at its own draws only, as the posterior declares it."""
-        return getattr(getattr(self.program, "posterior", None), "only_own_draws", None)
-
     def log_volume(self, u: Tensor) -> Tensor:
         """log |det T'(u)|."""
         total = torch.zeros(u.shape[:2], dtype=torch.float64, device=u.device)
@@ -121,7 +115,7 @@ class Density:
 
     def _conditioned(self, function: Callable[[Tensor], None], u: Tensor) -> Trace:
         values = {site.name: value for site, _, value in self._values(u)}
-        with pyro.plate("particles", len(u), dim=-2):
+        with particle_plate(len(u)):
             trace = poutine.trace(poutine.condition(function, values)).get_trace(self.x)
         trace = prune_subsample_sites(trace)
         trace.compute_log_prob()
@@ -129,7 +123,7 @@ class Density:
 
     @torch.no_grad()
     def _drawn(self, function: Callable[[Tensor], None], noise: DatumNoise, particles: int) -> Tensor:
-        with noise, pyro.plate("particles", particles, dim=-2):
+        with noise, particle_plate(particles):
             trace = poutine.trace(function).get_trace(self.x)
         return self.free(trace)
 

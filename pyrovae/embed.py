@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from numpy.typing import NDArray
 from pyro import poutine
@@ -15,8 +14,8 @@ from pyrovae import codes, generate, sites
 from pyrovae.data import Split
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.evaluate import inspected
-from pyrovae.programs import Program
-from pyrovae.randomness import DatumNoise, seeded
+from pyrovae.programs import Program, particle_plate
+from pyrovae.randomness import DatumNoise, mix, seeded
 
 AVERAGED = 100
 """How many draws a scale is estimated from where it has no closed form."""
@@ -130,7 +129,7 @@ class _Guided:
 
     def _latent(self, x: Tensor, draws: int) -> list[Any]:
         """The sites in the order of a code, in a plate of draws: values of shape (draws, n, ...)."""
-        with pyro.plate("particles", draws, dim=-1 - self.program.max_plate_nesting):
+        with particle_plate(draws):
             trace = poutine.trace(self.program.guide).get_trace(x)
         return [trace.nodes[name] for name in self.names]
 
@@ -240,7 +239,7 @@ def _tsne(codes: Tensor, seed: int) -> Flat:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(codes) - 1) / 3)
-    fitted = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
+    fitted = TSNE(2, perplexity=perplexity, init="pca", random_state=_seed(seed), n_jobs=1)
     points = fitted.fit_transform(codes.numpy(force=True))
     return Flat(torch.from_numpy(points), ("t-SNE 1", "t-SNE 2"))
 
@@ -252,9 +251,14 @@ def _umap(codes: Tensor, seed: int) -> Flat:
         message = "it needs umap-learn, which is not installed: pip install umap-learn, or choose pca or tsne"
         raise _unusable("umap", message) from None
 
-    fitted = UMAP(n_components=2, n_neighbors=min(15, len(codes) - 1), random_state=seed, n_jobs=1)
+    fitted = UMAP(n_components=2, n_neighbors=min(15, len(codes) - 1), random_state=_seed(seed), n_jobs=1)
     points = fitted.fit_transform(codes.numpy(force=True))
     return Flat(torch.from_numpy(points), ("UMAP 1", "UMAP 2"))
+
+
+def _seed(seed: int) -> int:
+    """A seed as numpy's generators take it, of 32 bits."""
+    return mix(seed, "map") % 2**32
 
 
 METHODS: Mapping[str, Callable[[Tensor, int], Flat]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}

@@ -16,7 +16,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
 from pyrovae.capture import Captured
-from pyrovae.programs import Program
+from pyrovae.programs import PARTICLES, Program, particle_plate
 from pyrovae.quantities import Findings, Mean, Quantity, mean, median
 from pyrovae.randomness import DatumNoise
 
@@ -358,7 +358,7 @@ def _log_terms(model: _Model, x: Tensor, data: range, key: tuple[int, int], term
     All draws at once are drawn and scored by the guide, few at once by the model: what is large are the data.
     """
     draws = terms.shape[1]
-    with DatumNoise(key, data), pyro.plate("particles", draws, dim=model.dim):
+    with DatumNoise(key, data), particle_plate(draws):
         guide = _scored(poutine.trace(model.program.guide).get_trace(x))
     at_once = min(draws, max(1, CELLS_AT_ONCE // x.numel()))
     for start in range(0, draws, at_once):
@@ -378,7 +378,6 @@ class _Model:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.dim = -1 - program.max_plate_nesting
         self.codes: dict[str, Any] = {}
         self.terms = Captured(self._terms)
 
@@ -392,7 +391,7 @@ class _Model:
         for (name, site), value in zip(self.codes.items(), values, strict=True):
             replayed.nodes[name] = site | {"value": value}
             draws = value.shape[self._axis(site)]
-        with pyro.plate("particles", draws, dim=self.dim):
+        with particle_plate(draws):
             model = _scored(poutine.trace(poutine.replay(self.program.model, replayed)).get_trace(x))
         return tuple(_total(model, names) for names in (model.observation_nodes, model.stochastic_nodes))
 
@@ -401,7 +400,7 @@ class _Model:
 
     def _axis(self, site: Any) -> int:
         """The dimension of a site's value in which its draws lie."""
-        return site["value"].dim() - site["fn"].event_dim + self.dim
+        return site["value"].dim() - site["fn"].event_dim + PARTICLES
 
 
 def _scored(trace: poutine.Trace) -> poutine.Trace:

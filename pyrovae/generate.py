@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import device, sites
 from pyrovae.evaluate import inspected
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, seeded
 
 # Of 256 features a cell, as a categorical one has, this many are a quarter of a gigabyte.
@@ -136,7 +135,7 @@ def _expected_codes(program: Program, names: list[str], x: Tensor, noise: DatumN
     """E_q[z] of the sites in that order, (n, code size): exact, or else the mean of draws."""
 
     def latents(particles: int) -> list[Any]:
-        with pyro.plate("particles", particles, dim=-1 - program.max_plate_nesting):
+        with particle_plate(particles):
             trace = poutine.trace(program.guide).get_trace(x)
         return [trace.nodes[name] for name in names]
 

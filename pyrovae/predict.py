@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
@@ -16,7 +15,7 @@ from torch.distributions import constraints
 from pyrovae.corruption import Corruption, corrupt
 from pyrovae.evaluate import inspected
 from pyrovae.generate import CELLS_AT_ONCE
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import Findings, Quantity, mean
 from pyrovae.randomness import DatumNoise
 
@@ -24,7 +23,6 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 ROUNDING = 1e-9
 """Of a share times a number of draws, which is a whole number but for that."""
-
 
 _HARMED = (
     "the corrupted data are nearer to the clean ones: what the codes leave out is more than the noise took"
@@ -39,7 +37,8 @@ class Predictive(NamedTuple):
     deviation: Tensor
     """The standard deviation of x over draws, (n, \\*event_shape)."""
     deviation_of_mean: Tensor
-    """The standard deviation of E[x|z] over draws, (n, \\*event_shape): the code's part in it."""
+    """The standard deviation of E[x|z] over draws, (n, \\*event_shape): the code's part in it. Not a number
+    where that has no closed form."""
     quantiles: Tensor
     """Of x over draws, (n, levels, \\*event_shape)."""
     x: Tensor
@@ -152,10 +151,12 @@ def denoise(
 def restoration(denoised: Denoised) -> Findings:
     r"""Errors of corrupted and of restored data against the clean ones: means over data, and their errors.
 
-    .. math:: \frac{1}{D} \sum_i (\hat x_i - x_i)^2, \qquad
+    .. math:: \frac{1}{D} \sum_i \frac{(\hat x_i - x_i)^2}{s_i^2}, \qquad
        \frac{1}{D} \sum_i \bigl[\mathbb{1}(\hat x_i > \tfrac{1}{2}) \neq x_i\bigr]
 
-    The second one, the share of wrong bits, is there for data that are bits only.
+    The scale :math:`s_i` is 1 for pictures and bits, whose cells have one unit. The columns of a table have
+    each their own: there it is the standard deviation of the column over the clean data, and columns that are
+    constant are left out. The second error, the share of wrong bits, is there for data that are bits only.
 
     Args:
         denoised: clean, corrupted and restored data.
@@ -169,10 +170,14 @@ def restoration(denoised: Denoised) -> Findings:
     """
     clean = denoised.clean.flatten(1).double()
     are_bits = bool(((clean == 0) | (clean == 1)).all())
+    scale, unit_of_error = clean.new_ones(clean.shape[1]), "squared unit of the data"
+    if denoised.clean.dim() == 2 and not are_bits and len(clean) > 1:
+        scale, unit_of_error = clean.std(0), "squared standard deviation of the column"
     rows: list[Quantity] = []
     for name in ("corrupted", "restored"):
         values = getattr(denoised, name).flatten(1).double()
-        errors = {"squared_error": ("mean squared error", "squared unit of the data", (values - clean) ** 2)}
+        squared = ((values - clean) / scale)[:, scale > 0] ** 2
+        errors = {"squared_error": ("mean squared error", unit_of_error, squared)}
         if are_bits:
             wrong = ((values > 0.5) != (clean > 0.5)).double()
             errors["wrong_bits"] = ("wrong bits", "share of cells", wrong)
@@ -210,11 +215,12 @@ def _predict(
             for start in range(0, draws, at_once)
         ]
     drawn, expected, codes = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    has_closed_form = expected.isfinite().all(0)
     levels = [_quantile(drawn, level) for level in quantiles]
     return Predictive(
-        expected.mean(0),
+        torch.where(has_closed_form, expected.mean(0), drawn.mean(0)),
         drawn.std(0),
-        expected.std(0),
+        expected.std(0).where(has_closed_form, math.nan),
         torch.stack(levels, 1) if levels else drawn.new_empty(len(x), 0, *x.shape[1:]),
         drawn.transpose(0, 1),
         codes.transpose(0, 1),
@@ -223,7 +229,7 @@ def _predict(
 
 def _draw(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> tuple[Tensor, Tensor, Tensor]:
     """Draws of x, E[x|z] and z on the processor, (draws, n, ...) each."""
-    with noise, pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting):
+    with noise, particle_plate(draws):
         codes = poutine.trace(program.guide).get_trace(x)
         model = poutine.uncondition(poutine.replay(program.model, codes))
         trace = prune_subsample_sites(poutine.trace(model).get_trace(x))
@@ -237,12 +243,11 @@ def _draw(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> tuple[T
 
 
 def _expected(site: Any) -> Tensor:
-    """E[x|z], or the draw itself where there is no closed form."""
+    """E[x|z], or not a number where that has no closed form."""
     try:
-        expected: Tensor = site["fn"].mean
+        return site["fn"].mean
     except (NotImplementedError, AttributeError):
-        return site["value"]
-    return expected if bool(expected.isfinite().all()) else site["value"]
+        return torch.full_like(site["value"], math.nan)
 
 
 def _quantile(drawn: Tensor, level: float) -> Tensor:

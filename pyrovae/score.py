@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
@@ -15,9 +14,12 @@ from torch.distributions import Independent
 
 from pyrovae.data import Split
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import Mean
 from pyrovae.randomness import DatumNoise, seeded
+
+ROUNDING = 1e-9
+"""Of a share times a number of data, which is a whole number but for that."""
 
 
 class Scores(NamedTuple):
@@ -78,7 +80,8 @@ def threshold(surprise: Tensor, level: float) -> Mean:
     .. math:: x_{(\lceil p n \rceil)}, \qquad \tfrac{1}{2} \bigl(x_{(\lceil p n + s \rceil)}
        - x_{(\lfloor p n - s \rfloor)}\bigr), \quad s = \sqrt{p (1 - p) n}
 
-    Of n data, those below the population's quantile are binomial, p n with a standard deviation of s.
+    Of n data, those below the population's quantile are binomial, p n with a standard deviation of s. Where
+    one of these ranks is none of 1 to n, the data are too few for an error at this level: it is not a number.
 
     Args:
         surprise: scores, (n,).
@@ -95,11 +98,12 @@ def threshold(surprise: Tensor, level: float) -> Mean:
         raise ValueError(f"the level of a threshold lies between 0 and 1, and is not {level}")
     ordered, n = surprise.sort().values, len(surprise)
 
-    def at(rank: float) -> float:
-        return ordered[min(max(math.ceil(rank - 1e-9), 1), n) - 1].item()
+    def at(rank: int) -> float:
+        return ordered[rank - 1].item() if 1 <= rank <= n else math.nan
 
-    spread = math.sqrt(level * (1 - level) * n)
-    return Mean(at(level * n), data_error=(at(level * n + spread) - at(math.floor(level * n - spread))) / 2)
+    middle, spread = level * n, math.sqrt(level * (1 - level) * n)
+    low, high = math.floor(middle - spread + ROUNDING), math.ceil(middle + spread - ROUNDING)
+    return Mean(at(max(1, math.ceil(middle - ROUNDING))), data_error=(at(high) - at(low)) / 2)
 
 
 def auroc(usual: Tensor, outlying: Tensor) -> Mean:
@@ -189,7 +193,7 @@ def contributions(program: Program, batches: Iterable[Tensor], *, draws: int = 1
 
 
 def _of_cells(program: Program, x: Tensor, draws: int) -> Tensor:
-    with pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting):
+    with particle_plate(draws):
         codes = poutine.trace(program.guide).get_trace(x)
         model = poutine.trace(poutine.replay(program.model, codes)).get_trace(x)
     (observed,) = prune_subsample_sites(model).observation_nodes

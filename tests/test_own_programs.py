@@ -20,9 +20,14 @@ from pyrovae import VAE, component, generate, supports
 from pyrovae.assembly import build
 from pyrovae.cli import main
 from pyrovae.config import dump, resolve
+from pyrovae.data import Split
+from pyrovae.diagnostics import Subject, Unavailable
+from pyrovae.diagnostics.ais import AIS
+from pyrovae.diagnostics.calibration import Calibration
+from pyrovae.diagnostics.gaps import Gaps
 from pyrovae.engine import start
 from pyrovae.errors import ConfigError, RunError
-from pyrovae.evaluate import evaluate
+from pyrovae.evaluate import evaluate, inspected
 from pyrovae.priors import Prior
 from pyrovae.programs import Codes, Program, check
 from pyrovae.run import Run
@@ -118,6 +123,11 @@ class Bits(OneLayer):
 
 class Twisted(SingleLayer):
     """Made of components, and no more than that said differently."""
+
+class Sideways(SingleLayer):
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_ones(2), 1.0).to_event(1))
 
 class NoPlate(OneLayer):
     def model(self, x):
@@ -524,6 +534,29 @@ def test_a_point_has_no_bound(file: Path) -> None:
         "reconstruction",
         "penalty",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "diagnostic", "reason"),
+    [
+        ("Point", Calibration(simulations=50, draws=5), "is a point"),
+        ("Point", Gaps(points=4), "no posterior whose features"),
+        ("Sideways", Gaps(points=4), "no posterior whose features"),
+    ],
+)
+def test_what_does_not_fit_its_guide_is_not_available(
+    file: Path, name: str, diagnostic: Any, reason: str
+) -> None:
+    program = made(name, latent_dim=2) if name == "Sideways" else made(name)
+    with inspected(program), pytest.raises(Unavailable, match=reason):
+        diagnostic(Subject(program, Split(bits())))
+
+
+def test_annealing_starts_at_the_prior_where_the_guide_is_known_at_its_own_draws_only(file: Path) -> None:
+    subject = Subject(made("Planar"), Split(bits()))
+    with inspected(subject.program):
+        found, prior = (AIS(points=3, steps=4, chains=2, start=start)(subject) for start in ("best", "prior"))
+    assert [row.mean.value for row in found.quantities] == [row.mean.value for row in prior.quantities]
 
 
 # Mistakes

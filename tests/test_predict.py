@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from conftest import Build
@@ -44,6 +45,25 @@ def test_codes_are_drawn_from_the_guide_and_data_from_the_likelihood(make: Build
     residuals = (found.x - given_code.mean) / 0.3
     assert residuals.mean().item() == pytest.approx(0, abs=5 / residuals.numel() ** 0.5)
     assert residuals.std().item() == pytest.approx(1, abs=5 / residuals.numel() ** 0.5)
+
+
+def test_a_mean_without_closed_form_is_that_of_the_draws_and_no_concern_of_other_data(
+    make: Build, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = make(likelihood={"name": "gaussian", "scale": 0.3})
+    freedom = torch.full((len(x), 1), 5.0)
+
+    def heavy(features: torch.Tensor) -> Any:
+        return dist.StudentT(freedom, features.squeeze(-2), 1.0).to_event(1)
+
+    monkeypatch.setattr(program.likelihood, "forward", heavy)
+    alone = predict.predict(program, [x], draws=20)
+    freedom[0] = 1.0  # where a Student-t distribution has no mean
+    beside = predict.predict(program, [x], draws=20)
+    for one, other in ((alone.mean, beside.mean), (alone.deviation_of_mean, beside.deviation_of_mean)):
+        assert torch.equal(one[1:], other[1:])
+    assert torch.allclose(beside.mean[0], beside.x[0].mean(0))
+    assert beside.deviation_of_mean[0].isnan().all()
 
 
 def test_summaries_are_those_of_the_draws(make: Build, x: Tensor) -> None:
@@ -272,6 +292,22 @@ def test_errors_are_means_over_cells_with_errors_over_data() -> None:
     assert rows["restored.squared_error"] == pytest.approx(((0.13 + 0.34) / 2, 0.105), abs=1e-6)
     assert rows["restored.wrong_bits"] == pytest.approx((0.25, 0.25))
     assert {row.unit for row in found.quantities} == {"squared unit of the data", "share of cells"}
+
+
+def test_errors_of_columns_are_in_their_standard_deviations() -> None:
+    units = torch.tensor([1e-3, 1.0, 1e6, 0.0])
+    clean, noise = torch.randn(50, 4), torch.randn(50, 4)
+    found = [
+        restoration(Denoised(clean * unit, (clean + noise) * unit, clean * unit, clean))
+        for unit in (units, torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    ]
+    for one, other in zip(*(each.quantities for each in found), strict=True):
+        assert one.unit == "squared standard deviation of the column"
+        assert one.mean.value == pytest.approx(other.mean.value, rel=1e-4)
+    pictures = [(torch.rand(3, 1, 2, 2) * 100) for _ in range(2)]
+    (row, *_) = restoration(Denoised(*pictures, *pictures)).quantities
+    assert row.unit == "squared unit of the data"
+    assert row.mean.value == pytest.approx((pictures[0] - pictures[1]).square().mean().item(), rel=1e-5)
 
 
 def test_only_bits_can_be_wrong() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ def test_the_error_of_a_threshold_is_that_of_its_rank() -> None:
     found = [threshold(row, 0.9) for row in draws[:300]]
     spread = draws.kthvalue(360, dim=1).values.std().item()
     assert np.mean([each.data_error for each in found]) == pytest.approx(spread, rel=0.05)
+
+
+@pytest.mark.parametrize(("n", "level"), [(1, 0.5), (2, 0.9), (50, 0.99), (100, 0.999), (100, 0.001)])
+def test_a_threshold_beyond_what_the_data_show_has_no_error(n: int, level: float) -> None:
+    found = threshold(torch.rand(n), level)
+    assert math.isfinite(found.value)
+    assert math.isnan(found.data_error)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import pyro
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
@@ -15,7 +14,7 @@ from pyrovae import sites
 from pyrovae.data import Split
 from pyrovae.diagnostics import Unavailable
 from pyrovae.evaluate import CELLS_AT_ONCE
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise
 
 
@@ -40,7 +39,7 @@ def batches(rows: Split, size: int) -> Iterator[tuple[Tensor, range]]:
 
 def drawn(program: Program, x: Tensor, draws: int) -> Trace:
     """The guide's draws z ~ q(z|x) in a plate: values of shape (draws, n, ...)."""
-    with pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting):
+    with particle_plate(draws):
         return prune_subsample_sites(poutine.trace(program.guide).get_trace(x))
 
 
@@ -51,7 +50,7 @@ def both(program: Program, x: Tensor, draws: int) -> Traces:
         Unavailable: the model and the guide do not draw the same variables.
     """
     guide = drawn(program, x, draws)
-    with pyro.plate("particles", draws, dim=-1 - program.max_plate_nesting):
+    with particle_plate(draws):
         model = poutine.trace(poutine.replay(program.model, guide)).get_trace(x)
     model = prune_subsample_sites(model)
     if set(model.stochastic_nodes) != set(guide.stochastic_nodes):

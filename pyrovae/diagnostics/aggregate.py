@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
-import pyro
 import torch
 from pydantic import Field
 from pyro import poutine
@@ -28,7 +27,7 @@ from pyrovae.diagnostics._codes import (
     scored,
 )
 from pyrovae.distributions.mixture import cross_log_prob
-from pyrovae.programs import Program
+from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import Mean, mean
 from pyrovae.randomness import seeded
 
@@ -213,7 +212,7 @@ def _scorer(program: Program, x: Tensor, *, by_coordinate: bool) -> Callable[[Ma
         values = {name: value.unsqueeze(1).expand(m, n, *value.shape[1:]) for name, value in codes.items()}
         drawn = guide
         if len(guide) > 1:  # a variable's distribution may depend on the values of those before it
-            with pyro.plate("particles", m, dim=-1 - program.max_plate_nesting):
+            with particle_plate(m):
                 conditioned: Any = poutine.trace(poutine.condition(program.guide, data=values)).get_trace(x)
             drawn = conditioned.nodes
         return _columns([(drawn[name]["fn"], value) for name, value in values.items()], by_coordinate)

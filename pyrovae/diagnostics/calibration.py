@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, NamedTuple
 
-import pyro
 import torch
 from pydantic import Field
 from pyro import poutine
@@ -21,6 +20,7 @@ from pyrovae import sites, supports
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Quantity, Subject, Unavailable
 from pyrovae.diagnostics._points import block_size
 from pyrovae.diagnostics._simulated import chunks, codes_of, draws_at_once, simulated
+from pyrovae.programs import particle_plate
 from pyrovae.quantities import Mean
 from pyrovae.randomness import DatumNoise, seeded
 
@@ -103,7 +103,7 @@ class Calibration(Diagnostic):
         self.draws = draws
 
     def __call__(self, subject: Subject) -> Findings:
-        if not getattr(getattr(subject.program, "posterior", None), "is_density", True):
+        if not subject.program.codes.is_density:
             raise Unavailable("q(z|x) is a point, of which no code drawn from the model is a draw")
         parts = [
             self._counts(subject, part.tolist())
@@ -130,8 +130,7 @@ class Calibration(Diagnostic):
         below: Any = 0
         equal: Any = 0
         for chunk in chunks(self.draws, self._at_once(subject)):
-            particles = pyro.plate("particles", len(chunk), dim=-1 - program.max_plate_nesting)
-            with DatumNoise((*key, "guide", chunk.start), data), particles:
+            with DatumNoise((*key, "guide", chunk.start), data), particle_plate(len(chunk)):
                 guide = poutine.trace(program.guide).get_trace(x)
                 model = poutine.trace(poutine.replay(program.model, guide)).get_trace(x)
             drawn = _of_codes(guide, codes_of(guide))
@@ -176,12 +175,14 @@ def _of_codes(guide: Trace, codes: Mapping[str, Tensor]) -> dict[Scalar, Tensor]
                 found[Scalar(f"log q({name}|x)", False)] = q.log_prob(value)
                 continue
             scores, shape, pattern = of_each.log_prob(value), (q.event_shape[0],), f"log q({name}[{{}}]|x)"
+            is_coordinate = False
         else:
             leading = value.dim() - len(q.event_shape)
             scores, shape = value.reshape(*value.shape[:leading], -1), tuple(q.event_shape)
             pattern = f"{name}[{{}}]" if shape else name
+            is_coordinate = True
         for place, score in zip(product(*map(range, shape)), scores.unbind(-1), strict=True):
-            found[Scalar(pattern.format(",".join(map(str, place))), not pattern.startswith("log"))] = score
+            found[Scalar(pattern.format(",".join(map(str, place))), is_coordinate)] = score
     return found
 
 

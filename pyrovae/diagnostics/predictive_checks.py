@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
-import pyro
 import torch
 from pydantic import Field
 from pyro import poutine
@@ -15,6 +14,7 @@ from torch import Tensor
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Quantity, Subject
 from pyrovae.diagnostics._points import Block, Points, blocks
 from pyrovae.diagnostics._simulated import chunks, data_of, draws_at_once
+from pyrovae.programs import particle_plate
 from pyrovae.quantities import Mean
 from pyrovae.randomness import DatumNoise
 
@@ -118,8 +118,7 @@ class PredictiveChecks(Diagnostic):
     def _replicates(self, subject: Subject, block: Block, chunk: range) -> Tensor:
         """Data that the model draws in the place of those of a block, (replicates, n, \\*event_shape)."""
         program, key = subject.program, (subject.seed, "predictive-checks", self.codes, chunk.start)
-        particles = pyro.plate("particles", len(chunk), dim=-1 - program.max_plate_nesting)
-        with DatumNoise(key, block.data), particles:
+        with DatumNoise(key, block.data), particle_plate(len(chunk)):
             model = program.model
             if self.codes == "posterior":
                 model = poutine.replay(model, poutine.trace(program.guide).get_trace(block.x))

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae import sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Objective, Terms
-from pyrovae.programs import Program
+from pyrovae.programs import PLATES, Program
 
 
 class ImportanceBound(Objective):
@@ -36,7 +36,7 @@ class ImportanceBound(Objective):
             alpha=alpha,
             num_particles=particles,
             vectorize_particles=True,
-            max_plate_nesting=program.max_plate_nesting,
+            max_plate_nesting=PLATES,
         )
 
     def forward(self, x: Tensor, ramp: Tensor | float = 1.0) -> Terms:

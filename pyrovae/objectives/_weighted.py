@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from pyrovae import device, sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Objective, Terms
-from pyrovae.programs import Program
+from pyrovae.programs import PLATES, Program
 
 Particles = Annotated[int, Field(ge=1, description="draws of z for each datum and step")]
 Beta = Annotated[float, Field(ge=0, description="weight of the KL, after any warm-up")]
@@ -134,7 +134,7 @@ class WeightedELBO(Objective):
         self.elbo = elbo(
             num_particles=particles,
             vectorize_particles=particles > 1,
-            max_plate_nesting=program.max_plate_nesting,
+            max_plate_nesting=PLATES,
         )
         self.weight = weight
         self.free_bits = free_bits

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._aggregate import AggregateELBO, AggregateObjective
-from pyrovae.programs import Program
+from pyrovae.programs import PLATES, Program
 
 KernelName = Literal["rbf", "imq"]
 
@@ -93,7 +93,7 @@ class Info(AggregateObjective):
         if alpha + weight < 1:
             reason = f"{weight} with objective.alpha = {alpha} leaves MMD² a weight below 0"
             raise ConfigError([Problem("objective.weight", f"{reason}; choose at least {1 - alpha}")])
-        elbo = _InfoELBO(max_plate_nesting=program.max_plate_nesting)
+        elbo = _InfoELBO(max_plate_nesting=PLATES)
         elbo.kl_weight, elbo.weight = 1 - alpha, alpha + weight - 1
         elbo.kernel, elbo.bandwidth = kernel, bandwidth
         super().__init__(program, elbo)

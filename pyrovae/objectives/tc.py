@@ -13,7 +13,7 @@ from pyrovae import sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._aggregate import AggregateELBO, AggregateObjective
-from pyrovae.programs import Program
+from pyrovae.programs import PLATES, Program
 
 
 class Tc(AggregateObjective):
@@ -69,7 +69,7 @@ class Tc(AggregateObjective):
             float, Field(ge=0, description="weight of each coordinate's distance to its prior")
         ] = 1.0,
     ) -> None:
-        elbo = _TotalCorrelationELBO(max_plate_nesting=program.max_plate_nesting)
+        elbo = _TotalCorrelationELBO(max_plate_nesting=PLATES)
         elbo.data_size = data_size
         elbo.alpha, elbo.beta, elbo.gamma = alpha, beta, gamma
         super().__init__(program, elbo)

@@ -14,9 +14,10 @@ from torch.distributions.constraints import Constraint
 from pyrovae import component
 from pyrovae.programs import _trial
 from pyrovae.programs._codes import Codes
+from pyrovae.programs._plates import PARTICLES, PLATES, particle_plate
 from pyrovae.programs._trial import check, rehearse
 
-__all__ = ["Codes", "Program", "check", "rehearse"]
+__all__ = ["PARTICLES", "PLATES", "Codes", "Program", "check", "particle_plate", "rehearse"]
 
 
 class Program(component.Component, nn.Module, ABC, family="program"):
@@ -38,9 +39,6 @@ class Program(component.Component, nn.Module, ABC, family="program"):
 
     event_shape: Size
     """The shape of one datum."""
-
-    max_plate_nesting: int = 1
-    """How many plates are nested in the model."""
 
     tolerated: ClassVar[Constraint | None] = None
     """A wider set of data on which the formula can be evaluated, though it is no density there."""

@@ -19,6 +19,7 @@ from torch.distributions.constraints import Constraint
 from pyrovae import component, device, sites, supports
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
 from pyrovae.programs._codes import Codes
+from pyrovae.programs._plates import particle_plate
 from pyrovae.randomness import seeded
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def check(program: Program, x: Tensor) -> None:
         _check_plate(model, "model", len(x))
         _check_sites(model, guide, x)
     with _trying(program, ", given several draws of z for each datum as dimensions on the left,"):
-        with pyro.plate("particles", DRAWS, dim=-1 - program.max_plate_nesting):
+        with particle_plate(DRAWS):
             guide = _trace(program.guide, x)
             model = _trace(poutine.replay(program.model, guide), x)
         for trace in (guide, model):
