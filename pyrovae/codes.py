@@ -32,6 +32,8 @@ class Latent(NamedTuple):
     """The set that its value lies in."""
     start: int
     """Its first column in codes of shape (n, code size)."""
+    dtype: torch.dtype = torch.float32
+    """Of its value: an integer is the number of a category."""
 
     @property
     def columns(self) -> slice:
@@ -90,7 +92,7 @@ def layout(program: Program) -> list[Latent]:
     for name in trace.stochastic_nodes:
         site: Any = trace.nodes[name]
         start = latents[-1].columns.stop if latents else 0
-        latents.append(Latent(name, site["fn"].event_shape, site["fn"].support, start))
+        latents.append(Latent(name, site["fn"].event_shape, site["fn"].support, start, site["value"].dtype))
     return latents
 
 
@@ -112,7 +114,7 @@ def drawn(program: Program, n: int, *, seed: int = 0) -> Tensor:
             with DatumNoise((seed, "sample"), data):
                 trace = _run(program.model, program, len(data))
             values: list[Any] = [trace.nodes[name]["value"] for name in trace.stochastic_nodes]
-            parts.append(torch.cat([value.reshape(len(data), -1) for value in values], 1))
+            parts.append(torch.cat([sites.numbers(value).reshape(len(data), -1) for value in values], 1))
     return torch.cat(parts)
 
 
@@ -143,8 +145,8 @@ def decode(program: Program, codes: Tensor, *, seed: int = 0) -> Draws:
             model = poutine.uncondition(poutine.replay(program.model, _values(latents, some)))
             with DatumNoise((seed, "decode"), data):
                 trace = _run(model, program, len(data))
-            sites: list[Any] = [trace.nodes[name] for name in trace.stochastic_nodes]
-            (x,) = [site for site in sites if site["infer"].get("was_observed")]
+            drawn: list[Any] = [trace.nodes[name] for name in trace.stochastic_nodes]
+            (x,) = [site for site in drawn if site["infer"].get("was_observed")]
             parts.append(Draws(x["value"], x["fn"].mean, some))
     return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
@@ -173,7 +175,7 @@ def _values(latents: list[Latent], codes: Tensor) -> poutine.Trace:
     """A trace with the values of the latent sites, to be replayed."""
     trace = poutine.Trace()
     for latent in latents:
-        value = codes[:, latent.columns].reshape(len(codes), *latent.event_shape)
+        value = codes[:, latent.columns].reshape(len(codes), *latent.event_shape).to(latent.dtype)
         trace.add_node(latent.name, name=latent.name, type="sample", value=value, is_observed=False, infer={})
     return trace
 

@@ -15,6 +15,7 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
+from pyrovae import device
 from pyrovae.capture import Captured
 from pyrovae.programs import PARTICLES, Program, particle_plate
 from pyrovae.quantities import Findings, Mean, Quantity, mean, median
@@ -55,7 +56,7 @@ class Estimates:
     """One estimate for each datum, on the processor in float64, in nats; ``_error``: its Monte-Carlo error.
 
     The errors are those of the mean over draws (by the delta method for ``log_likelihood``), and not a number
-    where there is only one draw, or where ``pareto_k`` is above 0.7.
+    where there is only one draw; that of ``log_likelihood`` is none either where ``pareto_k`` is above 0.7.
 
     Args:
         elbo: mean of log w.
@@ -307,11 +308,21 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 @contextmanager
 def inspected(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients and no validation inside; everything as it was afterwards."""
+    """Evaluation mode, float32 products, no gradients and no validation inside; afterwards all as before.
+
+    Raises:
+        ConfigError: something inside needs numbers that the device does not have.
+    """
     training = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.no_grad(), pyro.validation_enabled(False):
+        place = device.of(module)
+        with (
+            device.explaining(place),
+            device.multiplying("float32", place),
+            torch.no_grad(),
+            pyro.validation_enabled(False),
+        ):
             yield
     finally:
         for part, mode in training.items():
@@ -322,10 +333,10 @@ def _evaluate_batch(
     model: _Model, x: Tensor, data: range, seed: int, particles: int, *, tails: bool
 ) -> Estimates:
     # One piece of memory for all draws: small ones between large ones would keep these from being used again.
-    terms = torch.empty(2, particles, len(x), dtype=torch.float64, device=x.device)
+    terms = torch.empty(2, particles, len(x), dtype=device.widest(x.device), device=x.device)
     for start in range(0, particles, DRAWS_AT_ONCE):
         _log_terms(model, x, data, (seed, start), terms[:, start : start + DRAWS_AT_ONCE])
-    reconstruction, minus_kl = terms.cpu()
+    reconstruction, minus_kl = terms.cpu().double()
     log_weights = reconstruction + minus_kl
     log_likelihood = log_weights.logsumexp(0) - math.log(particles)
     relative_weights = (log_weights - log_likelihood).exp()
@@ -411,8 +422,8 @@ def _scored(trace: poutine.Trace) -> poutine.Trace:
 
 
 def _total(trace: poutine.Trace, names: Iterable[str]) -> Tensor:
-    """The sum of the sites' log-probabilities, in double precision where there are several, (draws, n)."""
+    """The sum of the sites' log-probabilities, (draws, n); of several, in the device's highest precision."""
     scores = [trace.nodes[name]["log_prob"] for name in names]
     if len(scores) == 1:
         return scores[0]
-    return sum((score.double() for score in scores), torch.zeros((), dtype=torch.float64))
+    return sum((score.to(device.widest(score.device)) for score in scores), torch.zeros(()))

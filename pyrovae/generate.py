@@ -106,7 +106,7 @@ def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws:
     names = order(program)
     with inspected(program):
         for x, data in _numbered(batches):
-            parts.append(_expected_codes(program, names, x, DatumNoise((seed, "encode"), data), draws))
+            parts.append(_expected_codes(program, names, x, data, (seed, "encode"), draws))
     return torch.cat(parts)
 
 
@@ -131,21 +131,27 @@ def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
         first += len(x)
 
 
-def _expected_codes(program: Program, names: list[str], x: Tensor, noise: DatumNoise, draws: int) -> Tensor:
+def _expected_codes(
+    program: Program, names: list[str], x: Tensor, data: range, key: tuple[int | str, ...], draws: int
+) -> Tensor:
     """E_q[z] of the sites in that order, (n, code size): exact, or else the mean of draws."""
 
-    def latents(particles: int) -> list[Any]:
+    def latents(x: Tensor, particles: int) -> list[Any]:
         with particle_plate(particles):
             trace = poutine.trace(program.guide).get_trace(x)
         return [trace.nodes[name] for name in names]
 
-    with seeded(*noise.key):  # nothing of these draws is kept
-        means = [sites.exact_mean(site) for site in latents(sites.FEW_DRAWS)]
+    with seeded(*key):  # nothing of these draws is kept
+        means = [sites.exact_mean(site) for site in latents(x, sites.FEW_DRAWS)]
     exact = [mean for mean in means if mean is not None]
     if len(exact) == len(means):
         return _flat(exact)
-    with noise:
-        return _flat([site["value"].mean(0) for site in latents(draws)])
+    at_once, parts = max(1, CELLS_AT_ONCE // (draws * program.event_shape.numel())), []
+    for start in range(0, len(x), at_once):
+        some = x[start : start + at_once]
+        with DatumNoise(key, data[start : start + at_once]):
+            parts.append(_flat([sites.numbers(site["value"]).mean(0) for site in latents(some, draws)]))
+    return torch.cat(parts)
 
 
 def _draws(trace: poutine.Trace) -> Draws:
@@ -161,4 +167,4 @@ def _sites(trace: poutine.Trace) -> list[Any]:
 
 
 def _flat(values: list[Tensor]) -> Tensor:
-    return torch.cat([value.reshape(len(value), -1) for value in values], dim=1)
+    return torch.cat([sites.numbers(value).reshape(len(value), -1) for value in values], dim=1)

@@ -12,6 +12,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import Independent
 
+from pyrovae import device
 from pyrovae.data import Split
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
 from pyrovae.programs import Program, particle_plate
@@ -202,4 +203,5 @@ def _of_cells(program: Program, x: Tensor, draws: int) -> Tensor:
     if not (isinstance(p, Independent) and not p.base_dist.event_shape):
         raise NoProductOverCells(f"p(x|z) is no product over cells ({type(p).__name__})")
     scores = p.base_dist.log_prob(site["value"])
-    return -scores.expand(draws, len(x), *program.event_shape).double().mean(0).cpu()
+    scores = scores.expand(draws, len(x), *program.event_shape)
+    return -scores.to(device.widest(scores.device)).mean(0).cpu().double()

@@ -62,14 +62,20 @@ def variables(name: str, event_shape: Size, support: Constraint) -> list[str]:
     return [f"{name}[{j}]" for j in range(count)]
 
 
+def numbers(values: Tensor) -> Tensor:
+    """Values as floating-point numbers: a category as the number of it."""
+    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
+
+
 def coordinates(distribution: Distribution) -> Distribution | None:
     """The distribution of every coordinate of a code, where they are independent; else ``None``.
 
     Its batch shape is that of the distribution, followed by the number of coordinates.
     """
-    if isinstance(distribution, Independent) and distribution.reinterpreted_batch_ndims == 1:
-        return distribution.base_dist
-    return None
+    if not (isinstance(distribution, Independent) and distribution.reinterpreted_batch_ndims == 1):
+        return None
+    one = distribution.base_dist
+    return one if one.event_shape.numel() == categories(one.event_shape, one.support) else None
 
 
 def kl_coordinates(model: Trace, guide: Trace, *, analytic: bool) -> Tensor:

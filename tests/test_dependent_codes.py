@@ -14,6 +14,7 @@ from members import objective_of
 from torch import Size, Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from pyrovae import generate, sites
 from pyrovae.data import Split
 from pyrovae.diagnostics import Findings, Subject
 from pyrovae.diagnostics.coordinates import Coordinates
@@ -207,3 +208,25 @@ def test_codes_that_are_independent_given_the_data_have_their_means_in_closed_fo
     program = Apart(upwards=False)
     a, b = program.weights.detach()[:2]
     torch.testing.assert_close(encode(program, [X], draws=1).detach(), torch.cat([a * X, b * X], 1))
+
+
+def test_means_of_draws_do_not_depend_on_how_many_data_are_encoded_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = encode(Chain(), [X], draws=50)
+    monkeypatch.setattr(generate, "CELLS_AT_ONCE", 3 * 50)
+    assert torch.equal(encode(Chain(), [X], draws=50), found)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "independent"),
+    [
+        (dist.Normal(torch.zeros(4, 3), 1.0).to_event(1), True),
+        (dist.OneHotCategorical(torch.ones(4, 2, 3)).to_event(1), True),
+        (dist.Dirichlet(torch.ones(4, 2, 3)).to_event(1), False),
+        (dist.MultivariateNormal(torch.zeros(4, 2, 3), torch.eye(3)).to_event(1), False),
+        (dist.Dirichlet(torch.ones(4, 3)), False),
+    ],
+)
+def test_numbers_of_a_vector_are_no_independent_coordinates(distribution: Any, independent: bool) -> None:
+    assert (sites.coordinates(distribution) is not None) == independent

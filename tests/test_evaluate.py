@@ -149,6 +149,31 @@ def test_draws_of_one_datum_are_all_different(monkeypatch: pytest.MonkeyPatch) -
     assert len(terms[0].unique()) == 20
 
 
+@pytest.mark.parametrize("before", ["high", "medium"])
+def test_an_evaluation_multiplies_in_float32_whatever_was_set(before: str) -> None:
+    precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = True
+        with evaluation.inspected(solve(2).program):
+            assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (
+                "highest",
+                False,
+            )
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (before, True)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def test_more_data_than_there_was_room_for_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = solve(2)
+    whole = vars(evaluate(exact.program, exact.x.split(3), particles=4))
+    monkeypatch.setattr(evaluation, "FEWEST_KEPT", 2)
+    parts = vars(evaluate(exact.program, exact.x.split(3), particles=4))
+    assert all(torch.equal(parts[name].nan_to_num(), value.nan_to_num()) for name, value in whole.items())
+
+
 # Tails of weights ------------------------------------------------------------------------------------------
 
 

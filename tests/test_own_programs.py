@@ -16,7 +16,7 @@ from members import objective_of
 from torch import Size
 from torch.distributions import constraints
 
-from pyrovae import VAE, component, generate, supports
+from pyrovae import VAE, codes, component, generate, supports, walks
 from pyrovae.assembly import build
 from pyrovae.cli import main
 from pyrovae.config import dump, resolve
@@ -120,6 +120,25 @@ class Bits(OneLayer):
         with pyro.plate("data", len(x)):
             for j, logits in enumerate(self.up(x.flatten(1))[..., :2].unbind(-1)):
                 pyro.sample(f"z_{j}", dist.Bernoulli(logits=logits))
+
+class Kinds(OneLayer):
+    """A category as an integer, beside two numbers."""
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape)
+        self.up, self.shift = nn.Linear(event_shape.numel(), 7), nn.Embedding(3, 2)
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(logits=x.new_zeros(3)))
+            z = pyro.sample("z", self.prior(x))
+            self.observe(self.down(z + self.shift(k)).unflatten(-1, self.event_shape), x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            logits, features = self.up(x.flatten(1)).split([3, 4], -1)
+            pyro.sample("k", dist.Categorical(logits=logits))
+            pyro.sample("z", normal(features))
 
 class Twisted(SingleLayer):
     """Made of components, and no more than that said differently."""
@@ -557,6 +576,26 @@ def test_annealing_starts_at_the_prior_where_the_guide_is_known_at_its_own_draws
     with inspected(subject.program):
         found, prior = (AIS(points=3, steps=4, chains=2, start=start)(subject) for start in ("best", "prior"))
     assert [row.mean.value for row in found.quantities] == [row.mean.value for row in prior.quantities]
+
+
+def test_a_category_that_is_an_integer_is_a_number_of_the_code(file: Path) -> None:
+    program, x = made("Kinds"), bits()
+    drawn = generate.sample(program, 20)
+    assert set(drawn.z[:, 0].tolist()) <= {0.0, 1.0, 2.0}
+    assert torch.equal(codes.drawn(program, 20), drawn.z)
+    decoded = codes.decode(program, drawn.z).mean
+    with torch.no_grad():
+        logits = program.down(drawn.z[:, 1:] + program.shift(drawn.z[:, 0].long()))
+    assert torch.allclose(decoded, logits.sigmoid().unflatten(-1, DIGITS), atol=1e-6)
+    expected, few = (generate.encode(program, [some], draws=2000) for some in (x, x[:2]))
+    with torch.no_grad():
+        p = program.up(x.flatten(1))[:, :3].softmax(-1)
+    assert torch.allclose(expected[:, 0], p @ torch.arange(3.0), atol=0.1)
+    assert torch.allclose(expected[:2], few, atol=1e-5)
+    way = walks.interpolate(program, x[0], x[1], 5)
+    assert (way.z[:, 0] == way.z[:, 0].round()).all()
+    found = {walk.name: walk for walk in walks.traverse(program, Split(x), steps=3)}
+    assert set(found["k"].value.tolist()) == {0.0, 1.0, 2.0}
 
 
 # Mistakes

@@ -141,7 +141,7 @@ def _site_means(program: Program, x: Tensor, noise: DatumNoise, draws: int) -> l
 def _means(site: Any, exact: Tensor | None) -> _Means:
     def by_unit(values: Tensor) -> Tensor:
         leading = values.shape[: values.dim() - len(site["fn"].event_shape)]
-        return values.double().reshape(*leading, -1, categories(site)).cpu()
+        return values.reshape(*leading, -1, categories(site)).cpu().double()
 
     if exact is not None:
         mean = by_unit(exact)
