@@ -162,8 +162,7 @@ def _plain(element: Constraint) -> Constraint:
 
 def _run(model: Any, program: Program, n: int) -> poutine.Trace:
     """A run of the model, n times side by side, when nothing is known of the data."""
-    nothing = torch.full((n, *program.event_shape), torch.nan, device=device.of(program))
-    return prune_subsample_sites(poutine.trace(model).get_trace(nothing))
+    return prune_subsample_sites(poutine.trace(model).get_trace(program.unseen(n)))
 
 
 def _batches(program: Program, n: int) -> Iterator[range]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
@@ -37,8 +37,22 @@ MOST_THREADS = 4
 TENSOR_FLOAT = (8, 0)
 """The compute capability from which on a CUDA device has TF32, and bfloat16 in its hardware."""
 
-MATMUL: Mapping[PrecisionName, str] = {"float32": "highest", "tf32": "high", "bf16": "highest"}
-"""What torch calls the precision of float32 products."""
+
+class Products(NamedTuple):
+    """How what is in float32 is multiplied."""
+
+    matrices: str = "highest"
+    """What torch calls the precision of products of matrices."""
+    convolutions_in_tf32: bool = False
+    networks_round: bool = False
+    """Whether networks round what they multiply, rather than the device."""
+
+
+PRECISIONS: Mapping[PrecisionName, Products] = {
+    "float32": Products(),
+    "tf32": Products("high", convolutions_in_tf32=True),
+    "bf16": Products(networks_round=True),
+}
 
 
 def find(name: str, place: str = "train.device") -> torch.device:
@@ -103,7 +117,8 @@ def explaining(device: torch.device) -> Iterator[None]:
 
 def refusal(precision: PrecisionName, device: torch.device) -> str | None:
     """Why a device does not multiply with a precision, in words; ``None`` where it does."""
-    if precision == "float32" or (rounds_networks(precision) and device.type == "cpu"):
+    products = PRECISIONS[precision]
+    if products == Products() or (products.networks_round and device.type == "cpu"):
         return None
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
@@ -111,15 +126,11 @@ def refusal(precision: PrecisionName, device: torch.device) -> str | None:
             return None
         has = f"{torch.cuda.get_device_name(device)} has the compute capability {_version(capability)}"
         return f"{has}, and {precision!r} needs {_version(TENSOR_FLOAT)}; 'float32' fits"
-    if rounds_networks(precision):
+    if products.networks_round:
         return None if _has_bfloat16(device) else f"{device.type} has no bfloat16 here; 'float32' fits"
-    fitting = "'float32' and 'bf16' fit" if refusal("bf16", device) is None else "'float32' fits"
-    return f"'tf32' is of CUDA devices, and this is {device.type}; {fitting}"
-
-
-def rounds_networks(precision: PrecisionName) -> bool:
-    """Whether networks round what they multiply, rather than the device."""
-    return precision == "bf16"
+    fitting = [repr(name) for name in PRECISIONS if name != precision and refusal(name, device) is None]
+    fit = f"{' and '.join(fitting)} {'fit' if fitting[1:] else 'fits'}"
+    return f"{precision!r} is of CUDA devices, and this is {device.type}; {fit}"
 
 
 @contextmanager
@@ -144,8 +155,8 @@ def multiplying(precision: PrecisionName, device: torch.device) -> Iterator[None
     if reason := refusal(precision, device):
         raise ConfigError([Problem("train.precision", reason)])
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(MATMUL[precision])
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision(PRECISIONS[precision].matrices)
+    torch.backends.cudnn.allow_tf32 = PRECISIONS[precision].convolutions_in_tf32
     try:
         yield
     finally:

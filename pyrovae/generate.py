@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-from pyrovae import device, sites
+from pyrovae import sites
 from pyrovae.evaluate import inspected
 from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, seeded
@@ -54,10 +54,9 @@ def sample(program: Program, n: int, *, seed: int = 0) -> Draws:
         at_once = max(1, CELLS_AT_ONCE // program.event_shape.numel())
         for start in range(0, n, at_once):
             data = range(start, min(n, start + at_once))
-            # Nothing is known of the data.
-            nothing = torch.full((len(data), *program.event_shape), torch.nan, device=device.of(program))
             with DatumNoise((seed, "sample"), data):
-                trace = poutine.trace(poutine.uncondition(program.model)).get_trace(nothing)
+                model = poutine.uncondition(program.model)
+                trace = poutine.trace(model).get_trace(program.unseen(len(data)))
             parts.append(_draws(trace))
     return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
@@ -119,9 +118,9 @@ def order(program: Program) -> list[str]:
         >>> order(program)
         ['z']
     """
-    nothing = torch.full((1, *program.event_shape), torch.nan, device=device.of(program))
     with inspected(program), seeded("order"):
-        return prune_subsample_sites(poutine.trace(program.model).get_trace(nothing)).stochastic_nodes
+        trace = poutine.trace(program.model).get_trace(program.unseen(1))
+    return prune_subsample_sites(trace).stochastic_nodes
 
 
 def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:

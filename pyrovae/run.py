@@ -161,7 +161,7 @@ class Run:
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
             raise ConfigError([Problem("train.precision", reason)])
-        if device.rounds_networks(config.train.precision) and not can_be_rounded(program):
+        if device.PRECISIONS[config.train.precision].networks_round and not can_be_rounded(program):
             about = f"{config.train.precision} is about these only"
             reason = f"the program has no network of pyrovae.networks, and {about}"
             raise ConfigError([Problem("train.precision", reason)])
@@ -320,7 +320,7 @@ class Run:
     def _computing(self) -> Iterator[None]:
         """Inside, torch computes as the configuration says: how precisely, and on how many threads."""
         options, place = self.config.train, device.of(self.program)
-        rounds = device.rounds_networks(options.precision)
+        rounds = device.PRECISIONS[options.precision].networks_round
         with (
             device.threaded(options.threads),
             device.multiplying(options.precision, place),

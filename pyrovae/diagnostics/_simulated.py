@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,10 +33,9 @@ def simulated(subject: Subject, noise: DatumNoise) -> tuple[Tensor, Trace]:
     Raises:
         Unavailable: the model observes several variables.
     """
-    like = subject.rows.rows(slice(0, 1))
-    nothing = like.new_full((len(noise.data), *like.shape[1:]), math.nan)  # nothing is known of the data
+    program = subject.program
     with noise:
-        trace = poutine.trace(poutine.uncondition(subject.program.model)).get_trace(nothing)
+        trace = poutine.trace(poutine.uncondition(program.model)).get_trace(program.unseen(len(noise.data)))
     return data_of(trace), trace
 
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import pyro
+import torch
 from torch import Size, Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pyrovae import component
+from pyrovae import component, device
 from pyrovae.programs import _trial
 from pyrovae.programs._codes import Codes
 from pyrovae.programs._plates import PARTICLES, PLATES, particle_plate
@@ -79,6 +80,10 @@ class Program(component.Component, nn.Module, ABC, family="program"):
 
     def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Set what follows from the training data in closed form; called after each epoch."""
+
+    def unseen(self, n: int) -> Tensor:
+        """So many data of which nothing is known, (n, \\*event_shape): the model is run on them to sample."""
+        return torch.full((n, *self.event_shape), torch.nan, device=device.of(self))
 
     def registered_guide(self) -> Callable[[Tensor], None]:
         """The guide for ``pyro.infer.SVI``: it registers this program's parameters with Pyro's store first.

@@ -16,7 +16,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pyrovae import component, device, sites, supports
+from pyrovae import component, sites, supports
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
 from pyrovae.programs._codes import Codes
 from pyrovae.programs._plates import particle_plate
@@ -146,8 +146,7 @@ def _trace(function: Callable[[Tensor], Any], x: Tensor) -> Trace:
 
 def _without_data(program: Program) -> Trace:
     """A run of the model when nothing is known of the data, as in sampling."""
-    nothing = torch.full((DRAWS, *program.event_shape), torch.nan, device=device.of(program))
-    return _trace(poutine.uncondition(program.model), nothing)
+    return _trace(poutine.uncondition(program.model), program.unseen(DRAWS))
 
 
 def _observed(trace: Trace) -> Any:
