@@ -258,7 +258,7 @@ def _umap(codes: Tensor, seed: int) -> Flat:
 
 def _seed(seed: int) -> int:
     """A seed as numpy's generators take it, of 32 bits."""
-    return mix(seed, "map") % 2**32
+    return mix(seed, "flatten") % 2**32
 
 
 METHODS: Mapping[str, Callable[[Tensor, int], Flat]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}

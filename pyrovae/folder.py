@@ -37,15 +37,13 @@ class Folder:
     @classmethod
     def create(cls, path: Path, config: Config) -> Folder:
         """Make a new folder for a run; an existing one is refused."""
+        folder = cls(path)
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise RunError(
-                f"{path} exists: name another folder with --run, or go on with --resume {path}"
-            ) from None
+            raise RunError(folder._in_the_way()) from None
         except OSError as error:
             raise RunError(f"cannot make the folder {path}: {error.strerror}") from None
-        folder = cls(path)
         (path / "figures").mkdir()
         folder.write_config(config)
         return folder
@@ -162,9 +160,18 @@ class Folder:
         except Exception:  # what torch raises on a file that is not its own has no common class
             raise RunError(f"{file} is damaged, or no file that pyrovae wrote") from None
 
+    def _in_the_way(self) -> str:
+        """Why no new run can be made here."""
+        if not self.path.is_dir():
+            return f"{self.path} is a file and no run: name a folder with --run"
+        if not (self.path / "config.toml").is_file():
+            return f"{self.path} exists and is no run: name another folder with --run"
+        return f"{self.path} exists: name another folder with --run, or go on with --resume {self.path}"
+
     def _checkpoints(self) -> str:
-        found = [file.stem for file in sorted((self.path / "checkpoints").glob("*.safetensors"))]
-        return f"it has {' and '.join(found)}" if found else "no epoch was finished"
+        if found := [file.stem for file in sorted((self.path / "checkpoints").glob("*.safetensors"))]:
+            return f"it has {' and '.join(found)}"
+        return "the checkpoints of its epochs are missing" if self.history() else "no epoch was finished"
 
     def _weights(self, name: Checkpoint) -> Path:
         return self.path / "checkpoints" / f"{name}.safetensors"

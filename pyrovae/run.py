@@ -128,7 +128,9 @@ class Run:
         changes = {"train": {"epochs": epochs}} if epochs is not None else {}
         config = folder.config(changes, trust=trust)
         history, state = folder.history(), folder.read_state()
-        if len(history) < (state.epoch if state else 0) or (state is None and folder.has("last")):
+        # Metrics are written before the state: of one epoch they may stand alone.
+        lost = state is None and (folder.has("last") or len(history) > 1)
+        if lost or len(history) < (state.epoch if state else 0):
             raise RunError(f"{path} cannot go on: its metrics.jsonl or its checkpoints/resume.pt is missing")
         dataset = load_data(config.data) if dataset is None else dataset
         run = cls._assembled(config, dataset)

@@ -111,7 +111,8 @@ def print_comparison(facts: Mapping[str, Any], comparison: Comparison) -> None:
     """Runs, their differences and their configurations, a table each; then what that says."""
     print(
         f"{facts['checkpoint']} checkpoints on {facts['rows']:,} {facts['split']} rows of {facts['data']}, "
-        f"{facts['particles']:,} draws of z each; nats per datum, +- standard errors over data"
+        f"{facts['particles']:,} draws of z each; nats per datum, +- standard errors over data; "
+        "seconds of training, without validation"
     )
     table = _table("", comparison.log_p, *COMPARED.values(), "active\nunits", "seconds", "parameters")
     for run in comparison.runs:
@@ -161,8 +162,8 @@ def print_comparison_json(facts: Mapping[str, Any], comparison: Comparison) -> N
         "configurations": [
             {
                 **{"name": group.name, "runs": list(group.runs), "seeds": list(group.seeds)},
-                "mean": {score: _finite(value) for score, value in group.means.items()},
-                "deviation": {score: _finite(value) for score, value in group.deviations.items()},
+                "mean": {score: finite(value) for score, value in group.means.items()},
+                "deviation": {score: finite(value) for score, value in group.deviations.items()},
             }
             for group in comparison.groups
         ],
@@ -171,10 +172,10 @@ def print_comparison_json(facts: Mapping[str, Any], comparison: Comparison) -> N
                 **{"configuration": found.group, "baseline": found.baseline},
                 "scores": {
                     score: {
-                        "value": interval.difference,
+                        "value": finite(interval.difference),
                         "interval": _ends(interval),
-                        "degrees_of_freedom": _finite(interval.degrees_of_freedom),
-                        "data_error": _finite(found.data_errors[score]),
+                        "degrees_of_freedom": finite(interval.degrees_of_freedom),
+                        "data_error": finite(found.data_errors[score]),
                     }
                     for score, interval in found.intervals.items()
                 },
@@ -199,7 +200,7 @@ def _plain_run(run: Scored) -> dict[str, Any]:
 
 
 def _plain_mean(mean: Mean) -> dict[str, float | None]:
-    return {key: _finite(number) for key, number in vars(mean).items()}
+    return {key: finite(number) for key, number in vars(mean).items()}
 
 
 def _ends(interval: Interval) -> list[float | None]:
@@ -295,8 +296,7 @@ def _plain(findings: Findings) -> dict[str, Any]:
 
 def _quantity(row: Quantity) -> dict[str, Any]:
     numbers = {**vars(row.mean), "bits_per_dimension": row.bits_per_dimension}
-    finite = {key: _finite(number) for key, number in numbers.items()}
-    return {"label": row.label, "unit": row.unit, **finite}
+    return {"label": row.label, "unit": row.unit, **{key: finite(number) for key, number in numbers.items()}}
 
 
 def _histogram(histogram: Histogram) -> dict[str, Any]:
@@ -304,17 +304,17 @@ def _histogram(histogram: Histogram) -> dict[str, Any]:
         "title": histogram.title,
         "unit": histogram.unit,
         "values": _all_finite(histogram.values.tolist()),
-        "marked": _finite(histogram.marked),
+        "marked": finite(histogram.marked),
         "uniform": histogram.uniform,
     }
 
 
 def _all_finite(values: Iterable[float]) -> list[float | None]:
-    """The values, with nothing in the place of what is not finite: JSON has no such numbers."""
-    return [_finite(value) for value in values]
+    return [finite(value) for value in values]
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """The value, or nothing in the place of what is not finite: JSON has no such numbers."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -27,7 +28,9 @@ from safetensors.torch import load_file, save_file
 
 from pyrovae import plots, tables
 from pyrovae.cli import main
+from pyrovae.contrast import Comparison, Contrast
 from pyrovae.folder import Folder
+from pyrovae.intervals import Interval
 from pyrovae.progress import Report
 from pyrovae.train import Snapshot
 
@@ -816,6 +819,16 @@ def test_data_that_are_not_there_are_one_sentence(source: str, work: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_table_of_text_is_refused_with_the_line_that_converts_it(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n3,4.5\n")
+    error = one_sentence(fail(1, "train", "--data", tmp_path / "table.csv", "--run", tmp_path / "run"))
+    line = re.search(r"np\.save\(.+\)\)", error)
+    assert line is not None
+    with contextlib.chdir(tmp_path):
+        exec(line[0], {"np": np})
+    assert np.load(tmp_path / "table.npy").tolist() == [[1, 2], [3, 4.5]]
+
+
 def test_a_configuration_file_that_is_not_there_is_one_sentence(work: Path) -> None:
     assert "nowhere.toml" in one_sentence(fail(1, "train", "--config", "nowhere.toml"))
 
@@ -836,7 +849,8 @@ def test_a_folder_that_is_no_run_is_one_sentence(command: list[str], work: Path,
 @pytest.mark.parametrize("command", READING[:3])
 def test_a_run_without_a_checkpoint_is_one_sentence(command: list[str], copy: Path) -> None:
     shutil.rmtree(copy / "checkpoints")
-    assert "no checkpoint" in one_sentence(fail(1, *command, copy))
+    error = one_sentence(fail(1, *command, copy))
+    assert "no checkpoint 'best'; the checkpoints of its epochs are missing" in error
 
 
 def _halve(file: Path) -> None:
@@ -889,6 +903,19 @@ def test_an_existing_run_is_refused_and_left_alone(copy: Path) -> None:
     assert "exists" in error
     assert f"--resume {copy}" in error
     assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+
+
+def test_a_file_in_the_place_of_a_run_is_called_one(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = one_sentence(fail(1, "train", *SMALL, "--run", tmp_path / "file"))
+    assert error == f"error: {tmp_path / 'file'} is a file and no run: name a folder with --run\n"
+
+
+def test_to_go_on_with_a_folder_that_is_no_run_is_not_proposed(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    error = one_sentence(fail(1, "train", *SMALL, "--run", tmp_path))
+    assert error == f"error: {tmp_path} exists and is no run: name another folder with --run\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
 # Going on --------------------------------------------------------------------------------------------------
@@ -1014,6 +1041,26 @@ def test_a_run_that_was_interrupted_in_its_first_epoch_starts_afresh(
     same_runs(path, run)
 
 
+def test_a_run_whose_first_epoch_was_interrupted_goes_on(
+    work: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    command = ["train", "--config", run / "config.toml", "--run", path]
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, step=2)
+        assert call(*command).code == 130
+    assert f"--resume {path}" in one_sentence(fail(1, *command))
+    succeed("train", "--resume", path)
+    same_runs(path, run)
+
+
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_again(copy: Path) -> None:
+    shutil.rmtree(copy / "checkpoints")
+    metrics = (copy / "metrics.jsonl").read_bytes()
+    assert "cannot go on" in one_sentence(fail(1, "train", "--resume", copy))
+    assert (copy / "metrics.jsonl").read_bytes() == metrics
+
+
 def test_a_signal_interrupts_and_the_finished_epochs_are_kept(work: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
     options = [*SMALL, "--set", "network.dropout=0.5", "--set", "train.watch=0", "--batch-size", "4"]
@@ -1116,6 +1163,50 @@ def test_a_split_of_other_data_is_refused(run: Path, work: Path) -> None:
 def test_out_may_have_a_suffix(suffix: str, run: Path, tmp_path: Path) -> None:
     succeed("sample", run, "-n", "2", "--out", tmp_path / f"drawn{suffix}")
     assert sorted(path.name for path in tmp_path.glob("drawn*")) == ["drawn.npz", "drawn.png"]
+
+
+@pytest.mark.parametrize("name", ["run.v2", "beta-0.5"])
+def test_what_follows_a_dot_is_kept_where_it_is_no_suffix(name: str, run: Path, tmp_path: Path) -> None:
+    succeed("sample", run, "-n", "2", "--out", tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} >= {f"{name}.png", f"{name}.npz"}
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "said"),
+    [
+        (["sample"], "new.csv", "samples are written as .png, .npz, and not as .csv"),
+        (["sample"], "new.PNG", "samples are written as .png, .npz, and not as .PNG"),
+        (["report"], "page.png", "reports are written as .html, and not as .png"),
+        (["animate"], "film.mp4", "films are written as .gif, and not as .mp4"),
+        (["compare", "other"], "one.pdf", "comparisons are written as .png, and not as .pdf"),
+    ],
+)
+def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
+    command: list[str], out: str, said: str, work: Path
+) -> None:
+    assert one_sentence(fail(2, *command, "nowhere", "--out", out)) == f"error: --out: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "example"), [(".", "samples"), ("..", "../samples"), ("/", "/samples"), ("a/..", "a/../samples")]
+)
+def test_out_that_names_no_file_is_refused(out: str, example: str, run: Path) -> None:
+    error = one_sentence(fail(2, "sample", run, "--out", out))
+    assert error == f"error: --out: {out} names no file: add a name to it, as {example}\n"
+
+
+def test_a_score_that_is_not_finite_is_null_in_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    contrast = Contrast("b", "a", {"elbo": Interval(-math.inf, math.nan, math.nan, math.nan)}, {"elbo": 0.5})
+    tables.print_comparison_json({}, Comparison([], "a", "a probability", "elbo", [], [], [contrast]))
+    (found,) = json.loads(capsys.readouterr().out)["contrasts"]
+    assert found["scores"]["elbo"]["value"] is None
+    assert found["scores"]["elbo"]["data_error"] == 0.5
+
+
+def test_the_table_of_a_comparison_says_what_its_seconds_are(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"checkpoint": "best", "rows": 9, "split": "test", "data": "digits", "particles": 5}
+    tables.print_comparison(facts, Comparison([], "a", "a probability", "elbo", [], [], []))
+    assert "seconds of training, without validation" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_batch_normalisation_of_single_rows_is_refused(work: Path, tmp_path: Path) -> None:

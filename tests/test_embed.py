@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -219,8 +221,9 @@ def test_data_without_labels_and_with_text_for_labels(path: Path, tmp_path: Path
 
 def test_formats_that_contradict_or_are_none_are_refused_before_anything_is_read() -> None:
     nowhere = Path("nowhere")
-    error = one_sentence(fail(2, "embed", nowhere, "--out", "codes.png"))
-    assert error == "error: --out: codes are written as .npz, .csv, .parquet, and not as .png\n"
+    for suffix in (".png", ".xlsx"):
+        error = one_sentence(fail(2, "embed", nowhere, "--out", f"codes{suffix}"))
+        assert error == f"error: --out: codes are written as .npz, .csv, .parquet, and not as {suffix}\n"
     error = one_sentence(fail(2, "embed", nowhere, "--out", "codes.csv", "--format", "npz"))
     assert error == "error: --format: is npz, but --out ends in .csv\n"
 
@@ -299,6 +302,27 @@ def test_t_sne_is_the_same_every_time_and_keeps_clusters_apart(untouched: None) 
     assert distances[same].max() < distances[~same].min()
 
 
+def test_t_sne_takes_a_seed_of_any_size() -> None:
+    assert flatten(torch.randn(9, 3), "tsne", seed=2**32).points.isfinite().all()
+
+
+def test_umap_is_given_a_seed_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    class Umap:
+        def __init__(self, *, random_state: int, **_: Any) -> None:
+            given.append(random_state)
+
+        def fit_transform(self, codes: np.ndarray) -> np.ndarray:
+            return codes[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    for seed in (0, 2**32):
+        flatten(torch.randn(9, 3), "umap", seed=seed)
+    assert all(0 <= seed < 2**32 for seed in given)
+    assert len(set(given)) == 2
+
+
 def test_methods_that_cannot_be_used_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def message(codes: Tensor, method: str | None = None) -> str:
         with pytest.raises(ConfigError) as raised:
@@ -308,7 +332,7 @@ def test_methods_that_cannot_be_used_say_why(monkeypatch: pytest.MonkeyPatch) ->
     assert "these have one" in message(torch.zeros(9, 1))
     assert "give pca, tsne, umap" in message(torch.zeros(9, 3), "nonsense")
     assert "needs 5 rows or more, and there are 4" in message(torch.zeros(4, 3))
-    monkeypatch.setitem(__import__("sys").modules, "umap", None)
+    monkeypatch.setitem(sys.modules, "umap", None)
     assert "pip install umap-learn" in message(torch.zeros(9, 3), "umap")
     assert [method.value for method in embedding.Method] == list(METHODS)
 

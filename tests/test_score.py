@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,42 @@ def test_scores_are_drawn_above_the_most_surprising_data(
     assert ("threshold 2" in entries) == known
 
 
+def heat(figure: Any) -> tuple[Any, str]:
+    """The numbers of the only heat map, and what its bar is called."""
+    (image,) = (image for axis in figure.axes for image in axis.images)
+    return np.asarray(image.get_array()), image.colorbar.ax.get_ylabel()
+
+
+def test_of_a_table_is_shown_by_how_much_cells_differ_from_the_usual() -> None:
+    surprise = torch.rand(9, CELLS)
+    constant = torch.logspace(-4, 6, CELLS).log()  # of scales
+
+    def shown(rows: int, added: Tensor = surprise) -> tuple[Any, str]:
+        chosen = plots.Surprising(added[:rows], "a" * rows, added[:rows])
+        return heat(plots.scores(torch.randn(30), chosen))
+
+    values, unit = shown(9, surprise + constant)
+    assert values == pytest.approx((surprise - surprise.median(0).values)[:8].numpy(), abs=1e-5)
+    assert "less its median\nover these 9 rows, nats" in unit
+    values, unit = shown(1)
+    assert values == pytest.approx(surprise[:1].numpy())
+    assert "median" not in unit
+
+
+@pytest.mark.parametrize("shape", [(CELLS,), (8, 8)])
+@pytest.mark.parametrize("score", [math.inf, math.nan])
+def test_scores_that_are_not_finite_are_counted_and_left_out(
+    shape: tuple[int, ...], score: float, tmp_path: Path
+) -> None:
+    surprising = plots.Surprising(torch.rand(2, *shape), "ab", torch.full((2, *shape), score))
+    figure = plots.scores(torch.full((4,), score), surprising, reference=torch.tensor([1.0, score]))
+    plots.save(figure, tmp_path / "scores.png")
+    (legend,) = (axis.get_legend() for axis in figure.axes if axis.get_legend())
+    counts = [text.get_text() for text in legend.get_texts()]
+    assert counts == ["1 finite of 2 training rows", "0 finite of 4 rows scored"]
+    plots.scores(torch.full((4,), score), surprising)
+
+
 def test_a_curve_has_the_area_that_it_is_labelled_with() -> None:
     usual, outlying = torch.randint(0, 9, (40,)).double(), torch.randint(3, 12, (25,)).double()
     figure = plots.detection({"score": plots.Detection(usual, outlying, "area")}, title="title")
@@ -297,14 +334,22 @@ def test_a_table_between_tabs_has_the_same_numbers(run: Path, odd: Path) -> None
 
 
 def test_labels_stand_beside_rows_and_nothing_is_drawn_unless_asked_for(run: Path, tmp_path: Path) -> None:
-    end = succeed("score", run, "--split", "validation", "--top", "0", "--json", "--out", tmp_path / "s")
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("*.png"))
+    end = succeed("score", copy, "--split", "validation", "--top", "0", "--json")
     assert all(line["label"] in range(10) for line in lines(end))
-    assert not list(tmp_path.glob("s*"))
+    assert not list(copy.glob("*.png"))
 
 
 @pytest.mark.parametrize("level", ["0", "1", "99"])
 def test_a_threshold_that_is_no_share_is_one_sentence(level: str, run: Path) -> None:
     assert "--threshold" in one_sentence(fail(2, "score", run, "--threshold", level))
+
+
+def test_what_would_be_ignored_is_refused(run: Path) -> None:
+    error = one_sentence(fail(2, "score", run, "--reference", "100"))
+    assert error == "error: --reference: is of rows that set a threshold: give --threshold, too\n"
+    error = one_sentence(fail(2, "score", run, "--out", "surprising", "--top", "0"))
+    assert error == "error: --out: is where the figure is written, and --top 0 asks for none\n"
 
 
 def test_what_cannot_be_said_of_cells_is_said_in_a_sentence(tmp_path: Path, empty_pictures: None) -> None:

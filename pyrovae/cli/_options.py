@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyrovae.cli._output import suffix_of
 from pyrovae.component import names
+from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from pyrovae.config import Config
@@ -42,6 +44,23 @@ def component(family: str, meaning: str) -> Any:
     return typer.Option(f"--{family}", metavar="NAME", help=text, autocompletion=starting_with(members))
 
 
+def written_as(what: str, *suffixes: str) -> Any:
+    """A flag that says where to write; what is no name of a file, or of one of another kind, is refused."""
+
+    def checked(out: Path | None) -> Path | None:
+        if out is None:
+            return None
+        if out.name in ("", ".."):
+            raise ConfigError([Problem("--out", f"{out} names no file: add a name to it, as {out / what}")])
+        if (suffix := suffix_of(out)) and suffix not in suffixes:
+            message = f"{what} are written as {', '.join(suffixes)}, and not as {suffix}"
+            raise ConfigError([Problem("--out", message)])
+        return out
+
+    text = f"Where to write ({', '.join(suffixes)}); the suffix may be left out."
+    return typer.Option("--out", metavar="PATH", help=text, show_default="in the run", callback=checked)
+
+
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file; see 'pyrovae config'.")
 ]
@@ -67,10 +86,6 @@ Trust = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... or mps.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="PATH", help="Where to write, without suffix.", show_default="in the run"),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

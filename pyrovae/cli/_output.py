@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
-SUFFIXES = (".npz", ".png", ".gif", ".csv", ".parquet", ".html", ".json")
-"""Of files that commands write."""
-
 
 def console() -> Console:
     """Standard error: standard output is for results."""
@@ -30,10 +27,15 @@ def say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def suffix_of(file: Path) -> str:
+    """What tells the kind of a file, as ``.png`` and ``.mp4``; ``run.v2`` and ``beta-0.5`` have none."""
+    return file.suffix if re.fullmatch(r"\.[A-Za-z]{2,}\d?", file.suffix) else ""
+
+
 def place(out: Path | None, default: Path, suffix: str) -> Path:
     """The file to write: where the user wants it, without regard to a suffix, or a default one."""
-    stem = out or default
-    return stem.with_name(f"{stem.stem if stem.suffix in SUFFIXES else stem.name}{suffix}")
+    file = out or default
+    return file.with_name(f"{file.name.removesuffix(suffix_of(file))}{suffix}")
 
 
 def write_figure(figure: Figure, file: Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._options import Out, RunPath
+from pyrovae.cli._options import RunPath, written_as
 from pyrovae.cli._output import place, writing
 from pyrovae.errors import RunError
 
@@ -16,7 +17,7 @@ from pyrovae.errors import RunError
 def animate(
     path: RunPath,
     fps: Annotated[float, typer.Option("--fps", min=0.1, max=50, help="Pictures a second.")] = 4.0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("films", ".gif")] = None,
 ) -> None:
     """The film of learning: the samples and reconstructions that 'train --watch 1' saved, epoch by epoch."""
     from pyrovae import plots

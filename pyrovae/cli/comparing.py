@@ -16,12 +16,12 @@ from pyrovae.cli._options import (
     CheckpointOption,
     Device,
     Json,
-    Out,
     Seed,
     Source,
     SplitName,
     SplitOption,
     Trust,
+    written_as,
 )
 from pyrovae.cli._output import console, place, write_figure
 from pyrovae.errors import ConfigError, Problem
@@ -67,7 +67,7 @@ def compare(
     device: Device = "auto",
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("comparisons", ".png")] = None,
     as_json: Json = False,
 ) -> None:
     """Runs on the same data: a table, paired differences, what they say of configurations, and a figure."""

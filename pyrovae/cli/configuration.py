@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._options import Assignments, ConfigFile, resolved
 from pyrovae.component import FAMILIES, find, names, support_of
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(epilog="Example: pyrovae components --matrix")

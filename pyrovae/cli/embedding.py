@@ -12,8 +12,8 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Out, Seed
-from pyrovae.cli._output import SUFFIXES, write_figure, writing
+from pyrovae.cli._options import Seed, written_as
+from pyrovae.cli._output import suffix_of, write_figure, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def embed(
         typer.Option("--format", help="Of the file.", show_default="as --out ends, else npz"),
     ] = None,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="PATH", help="Where to write.", show_default="codes.npz in the run"),
-    ] = None,
+    out: Annotated[Path | None, written_as("codes", *(f".{form}" for form in Format))] = None,
 ) -> None:
     """Codes of data: the means E_q[z], row by row, with the data's labels."""
     chosen = _format(form, out)
@@ -84,7 +81,7 @@ def map_(
         int, typer.Option("--rows", min=1, help="At most so many data, chosen at random.")
     ] = 2000,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("maps", ".png")] = None,
 ) -> None:
     """A map of the codes E_q[z] in two dimensions, coloured by label; two latent coordinates over p(z)."""
     from pyrovae import plots
@@ -98,10 +95,7 @@ def map_(
 
 def _format(form: Format | None, out: Path | None) -> Format:
     """What is written: as asked for, or as the name of the file says."""
-    suffix = out.suffix if out is not None and out.suffix in SUFFIXES else ""
-    formats = ", ".join(f".{one.value}" for one in Format)
-    if suffix and suffix[1:] not in list(Format):
-        raise ConfigError([Problem("--out", f"codes are written as {formats}, and not as {suffix}")])
+    suffix = suffix_of(out) if out else ""
     if form and suffix and suffix[1:] != form:
         raise ConfigError([Problem("--format", f"is {form.value}, but --out ends in {suffix}")])
     chosen = form or Format(suffix[1:] or Format.npz)

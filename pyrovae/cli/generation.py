@@ -9,7 +9,7 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, GivenRun, reading
-from pyrovae.cli._options import Out, Seed
+from pyrovae.cli._options import Seed, written_as
 from pyrovae.cli._output import write_arrays, write_figure
 
 
@@ -22,7 +22,7 @@ def sample(
         bool, typer.Option("--mean", help="Picture the expected data only, without draws.")
     ] = False,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("samples", ".png", ".npz")] = None,
 ) -> None:
     """Draw from the model: z ~ p(z), x ~ p(x|z), as a picture and as arrays."""
     from pyrovae.generate import sample as draw
@@ -38,7 +38,7 @@ def reconstruct(
     given: GivenData,
     n: Annotated[int, typer.Option("-n", min=1, help="How many data.")] = 36,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("reconstructions", ".png", ".npz")] = None,
 ) -> None:
     """Data beside draws from the posterior predictive: z ~ q(z|x), x ~ p(x|z)."""
     from pyrovae.generate import reconstruct as draw

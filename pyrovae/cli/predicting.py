@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Json, Out, Seed
+from pyrovae.cli._options import Json, Seed, written_as
 from pyrovae.cli._output import write_arrays, write_figure
 
 Draws = Annotated[int, typer.Option("-n", min=2, help="Draws for each datum.")]
@@ -48,7 +49,7 @@ def predict(
         ),
     ] = None,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("predictions", ".png", ".npz")] = None,
 ) -> None:
     """Posterior predictive: for each datum z ~ q(z|x), x ~ p(x|z); mean, spread, quantiles and a picture."""
     import torch
@@ -84,7 +85,7 @@ def denoise(
     n: Draws = 100,
     rows: Annotated[int, typer.Option(min=1, help="How many data.")] = 1000,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("restorations", ".png", ".npz")] = None,
     as_json: Json = False,
 ) -> None:
     """Corrupt data and restore them: the posterior predictive mean given corrupted ones, and its errors."""

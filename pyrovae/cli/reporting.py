@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Out, Seed, SplitName
+from pyrovae.cli._options import Seed, SplitName, written_as
 from pyrovae.cli._output import console, say, writing
 
 
@@ -22,7 +23,7 @@ def report(
         int, typer.Option("--rows", min=2, help="At most so many data, chosen at random.")
     ] = 1000,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("reports", ".html")] = None,
 ) -> None:
     """One HTML page for reading offline: configuration, figures, numbers, and what they mean."""
     from pyrovae.errors import PyrovaeError

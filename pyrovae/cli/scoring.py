@@ -7,13 +7,15 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Out, Seed
+from pyrovae.cli._options import Seed, written_as
 from pyrovae.cli._output import console, say, write_figure
 from pyrovae.errors import ConfigError, Problem
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 BATCH = 100
 """Data at a time; does not change the numbers."""
+
+REFERENCE = 1000
+"""How many training rows set a threshold."""
 
 
 class Reference(NamedTuple):
@@ -50,15 +55,19 @@ def score(
         ),
     ] = None,
     reference: Annotated[
-        int,
-        typer.Option(min=2, help="How many training rows, chosen by the seed, set the threshold."),
-    ] = 1000,
+        int | None,
+        typer.Option(
+            min=2,
+            help="How many training rows, chosen by the seed, set the threshold.",
+            show_default=str(REFERENCE),
+        ),
+    ] = None,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 100,
     top: Annotated[
         int, typer.Option(min=0, max=8, help="How many of the most surprising data are drawn; 0: no figure.")
     ] = 8,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("figures", ".png")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each row.")] = False,
 ) -> None:
     """-log p(x) of each datum in nats, the most surprising first: a line for each, for a person or a pipe."""
@@ -66,12 +75,16 @@ def score(
 
     if level is not None and not 0 < level < 1:
         raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
+    if reference is not None and level is None:
+        raise ConfigError([Problem("--reference", "is of rows that set a threshold: give --threshold, too")])
+    if out is not None and not top:
+        raise ConfigError([Problem("--out", "is where the figure is written, and --top 0 asks for none")])
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed)
     remarks = [*run.caveats, *_remarks(found, is_likelihood=is_likelihood)]
     known = None
     if level is not None:
-        training = reference_rows(run.evaluation_rows("train")[0], reference, seed=seed)
+        training = reference_rows(run.evaluation_rows("train")[0], reference or REFERENCE, seed=seed)
         scores = _scored(run.program, training, particles, seed)
         known = Reference(scores, threshold(scores.surprise, level))
         remarks.append(_in_words(known, level, found))
@@ -151,16 +164,12 @@ def _lines(rows: Split, found: Scores, known: Reference | None) -> Iterator[dict
     labels = None if rows.labels is None else rows.labels.tolist()
     for i in found.ranking.tolist():
         line: dict[str, Any] = {"row": i} | ({} if labels is None else {"label": labels[i]})
-        line["score_nats"] = _finite(found.surprise[i].item())
-        line["error_nats"] = _finite(found.error[i].item())
-        line["pareto_k"] = _finite(found.pareto_k[i].item())
+        line["score_nats"] = tables.finite(found.surprise[i].item())
+        line["error_nats"] = tables.finite(found.error[i].item())
+        line["pareto_k"] = tables.finite(found.pareto_k[i].item())
         if known is not None:
             line["flagged"] = found.surprise[i].item() > known.threshold.value
         yield line
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _print(lines: Iterator[dict[str, Any]], *, as_json: bool) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Json, Out, Seed
+from pyrovae.cli._options import Json, Seed, written_as
 from pyrovae.cli._output import write_arrays, write_figure, writing
 from pyrovae.errors import ConfigError, Problem
 
@@ -54,7 +55,7 @@ def interpolate(
     ],
     steps: Steps = 11,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("interpolations", ".png", ".gif", ".npz")] = None,
 ) -> None:
     """From a datum to another one through the latent space, as a strip, a film and arrays.
 
@@ -90,7 +91,7 @@ def traverse(
         int, typer.Option("--latents", min=1, help="How many latent variables, the most active first.")
     ] = 20,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("traversals", ".png", ".npz")] = None,
     as_json: Json = False,
 ) -> None:
     """One latent variable at a time through the prior's quantiles: what each of them changes.
@@ -135,7 +136,7 @@ def plane(
     at: At = None,
     steps: Steps = 21,
     seed: Seed = 0,
-    out: Out = None,
+    out: Annotated[Path | None, written_as("planes", ".png", ".npz")] = None,
 ) -> None:
     """Two latent variables together, the two most active ones where there are more."""
     from pyrovae import plots, walks

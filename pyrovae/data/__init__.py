@@ -25,6 +25,9 @@ __all__ = ["Binarization", "Dataset", "Split", "from_arrays", "load", "names"]
 
 _READERS = {".npy": read_npy, ".npz": read_npz}
 _PATHS = "a path to a .npy or .npz file or to a folder of images"
+_FROM_CSV = (
+    """; np.save("table.npy", np.loadtxt("table.csv", delimiter=",", skiprows=1)) makes one of a table"""
+)
 
 
 def names() -> list[str]:
@@ -129,7 +132,8 @@ def _read_file(source: str, path: Path) -> Parts:
     if read is not None and path.is_file():
         return read(path)
     if path.exists():
-        raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}.")
+        from_csv = _FROM_CSV if path.suffix.lower() == ".csv" else ""
+        raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}{from_csv}.")
     if read is not None or len(path.parts) > 1:
         raise DataError(f"There is no file or folder {source}.")
     raise DataError(_unknown(source))
