@@ -18,6 +18,9 @@ from pyrovae.quantities import Mean, Quantity, mean
 SEEDS_FOR_A_CLAIM = 3
 """Of each of two configurations, from which on something is said of these."""
 
+MOST_LISTED = 6
+"""Names of runs in a sentence."""
+
 SCORES = ("log_likelihood", "bound", "elbo", "rate", "distortion")
 """What is known of every datum, and so compared datum by datum."""
 
@@ -264,7 +267,10 @@ def _written(value: Any) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) < 4 else f"{names[0]}, ..., {names[-1]}"
+    if len(names) <= MOST_LISTED:
+        return ", ".join(names)
+    first = names[: MOST_LISTED - 1]
+    return f"{', '.join(first)} and {len(names) - len(first)} more"
 
 
 def _one_of_each_seed(runs: Sequence[Scored]) -> list[Scored]:

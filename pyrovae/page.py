@@ -177,9 +177,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "Parameters", f"{sum(parameter.numel() for parameter in run.program.parameters()):,}"
     if run.history:
         seconds = sum(line["seconds"] for line in run.history)
+        took = f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}"
         yield (
             "Training",
-            f"{len(run.history)} epochs, {seconds:,.0f} seconds; best epoch {best_epoch(run.history)}",
+            f"{len(run.history)} epochs, {took} seconds; best epoch {best_epoch(run.history)}",
         )
     if "epoch" in run.facts:
         yield "Weights on this page", f"of epoch {run.facts['epoch']}"
@@ -207,6 +208,8 @@ def _row(quantity: Quantity) -> Row:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite" if value > 0 else "minus infinity"
     if value == round(value):
         return f"{value:,.0f}"
     return f"{value:,.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
@@ -301,8 +304,9 @@ def _traversal(run: Run, rows: Split, seed: int) -> Iterator[Picture]:
         *_image(plots.traversal(found)),
         f"For each of {len(found)} latent variables a row of expected data, as that variable grows.",
         "One variable moves through the prior's quantiles, and the others stay at the code of the first "
-        "datum. Rows are ordered by how much data use the variable; a row that does not change belongs to "
-        "one that is not active.",
+        "datum. Rows are ordered by how much data use the variable. A row that does not change belongs to "
+        "one that is not active, or, in a program of several layers, to one that acts only through another "
+        "one, which is held fixed.",
     )
 
 

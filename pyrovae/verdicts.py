@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from pyrovae.evaluate import TOLERATED_SHARE, UNTRUSTED_K
+from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K
 from pyrovae.quantities import Findings, Mean
 from pyrovae.train import best_epoch
 
@@ -242,7 +242,7 @@ def weights(quantities: Mapping[str, Mean], draws: int) -> Verdict:
         "a look: any."
     )
     if "pareto_k_above" not in quantities:
-        missing = "k-hat needs importance weights of 25 draws or more for each datum"
+        missing = f"k-hat needs importance weights of {FEWEST_DRAWS} draws or more for each datum"
         return Verdict("open", question, f"It is not known: {missing}.", "", rule)
     share = quantities["pareto_k_above"].value
     answer = f"k-hat is above {UNTRUSTED_K:g} for {share:.1%} of the data, with {draws:,} draws of z each."

@@ -170,8 +170,16 @@ def test_sides_of_one_configuration_are_called_by_their_runs() -> None:
     sides = [[f"normal-{i}" for i in range(5)], [f"normal-{i}" for i in range(5, 10)]]
     comparison = compared(seeds("normal", -30, 10, between=1e-3), sides=sides)
     (said,) = claims(comparison)
-    assert "normal-5, ..., normal-9 and of normal-0, ..., normal-4 cannot be told apart" in said
+    first, second = (", ".join(side) for side in sides)
+    assert f"{second} and of {first} cannot be told apart" in said
     assert "Welch's t over 5 and 5 seeds" in said
+
+
+@pytest.mark.parametrize(("count", "last"), [(6, "normal-4, normal-5"), (8, "normal-4 and 3 more")])
+def test_of_many_runs_the_first_are_named_and_the_others_counted(count: int, last: str) -> None:
+    sides = [[f"normal-{i}" for i in range(count)]]
+    (group,) = compared(seeds("normal", 0, count), sides=sides).groups
+    assert group.name == f"normal-0, normal-1, normal-2, normal-3, {last}"
 
 
 def test_the_baseline_is_on_the_side_that_is_subtracted() -> None:
@@ -628,11 +636,31 @@ def test_many_models_have_pictures_of_the_first_of_each_kind() -> None:
     }
     figure = plots.comparison(models)
     assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["one-0", "other-0"]
-    legend = figure.axes[-1].get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["one", "other"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "other", "p(z)", "q(z)"]
     alone = {str(i): model(torch.randn(9, 2)) for i in range(8)}
     assert len([axis for axis in plots.comparison(alone).axes if axis.get_title()]) == 6
+
+
+def test_no_legend_covers_data() -> None:
+    models = {f"{kind}-{i}": model(torch.randn(9, 2), kind=kind) for kind in "ab" for i in range(2)}
+    figure = plots.comparison(models)
+    figure.draw_without_rendering()
+    assert not any(axis.get_legend() for axis in figure.axes)
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    (legend,) = figure.legends
+    assert not any(legend.get_window_extent().overlaps(panel) for panel in panels)
+
+
+def test_samples_of_a_table_have_one_scale_in_all_models() -> None:
+    tables = {"a": torch.rand(4, 3) * torch.tensor([1e-3, 1.0, 1e3])}
+    tables["b"] = tables["a"] + torch.tensor([0, 0, 1e3])
+    models = {name: model(torch.randn(9, 2))._replace(samples=table) for name, table in tables.items()}
+    titled = [axis for axis in plots.comparison(models).axes if axis.get_title()]
+    first, second = (np.asarray(axis.images[0].get_array()) for axis in titled)
+    assert np.concatenate([first, second]).std(0) == pytest.approx(1)
+    assert (second - first).mean(0) == pytest.approx([0, 0, (second - first)[0, 2]])
+    assert titled[0].images[0].get_clim() == titled[1].images[0].get_clim()
 
 
 def test_codes_of_one_coordinate_and_of_zeros_and_ones_are_shown_as_distributions() -> None:

@@ -27,8 +27,8 @@ from test_cli import succeed
 from pyrovae import plots, verdicts
 from pyrovae.config import dump, resolve
 from pyrovae.data import Split
-from pyrovae.evaluate import TOLERATED_SHARE
-from pyrovae.page import page, some
+from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE
+from pyrovae.page import _number, page, some
 from pyrovae.plots._style import BLUE
 from pyrovae.quantities import Findings, Histogram, Mean, Quantity
 from pyrovae.run import Run
@@ -271,6 +271,31 @@ def test_data_that_are_no_pictures_have_a_page(tmp_path: Path) -> None:
     assert len(parsed.attributes("img")) >= 4
 
 
+def test_a_run_whose_posterior_is_the_prior_has_a_page() -> None:
+    run = trained()
+    with torch.no_grad():
+        for parameter in run.program.parameters():
+            parameter.zero_()
+    found = run.evaluate(rows_of(run).batches(), particles=30)
+    (k,) = (row.mean.value for row in found.quantities if row.key == "pareto_k")
+    assert k == -math.inf  # all weights are the same
+    assert "minus infinity" in read(page(run, rows_of(run), particles=30)).text("td")
+
+
+def test_a_value_that_is_not_finite_is_written_in_words() -> None:
+    values = (math.nan, math.inf, -math.inf, -1234.0, 0.5)
+    written = [_number(value) for value in values]
+    assert written == ["not a number", "infinite", "minus infinity", "-1,234", "0.500"]
+
+
+def test_a_short_training_took_some_time() -> None:
+    run = trained()
+    (line,) = run.history
+    text = read(page(run, rows_of(run, 5), particles=2)).text("td")
+    assert f"1 epochs, {line['seconds']:.2g} seconds" in text
+    assert line["seconds"] > 0
+
+
 def lines(*losses: float) -> list[dict[str, float]]:
     return [
         {"epoch": epoch, "validation_loss": loss, "train_loss": loss} for epoch, loss in enumerate(losses, 1)
@@ -334,7 +359,9 @@ def test_collapse_is_a_warning_only_where_no_unit_is_active() -> None:
 )
 def test_k_hat_is_judged_as_the_evaluation_does(share: float, level: str) -> None:
     assert verdicts.weights({"pareto_k_above": Mean(share)}, 100).level == level
-    assert verdicts.weights({}, 100).level == "open"
+    unknown = verdicts.weights({}, 100)
+    assert unknown.level == "open"
+    assert f"{FEWEST_DRAWS} draws or more" in unknown.answer
 
 
 def test_codes_far_from_the_prior_are_worth_a_look_where_the_rows_show_it() -> None:

@@ -355,6 +355,21 @@ def test_data_of_every_shape_are_drawn(shape: tuple[int, ...], make: Build, tmp_
         assert (tmp_path / "figure.png").stat().st_size > 5000
 
 
+def test_cells_of_different_size_are_drawn_in_the_standard_deviations_of_each() -> None:
+    x, noise = torch.randn(5, 6), torch.randn(5, 6)
+
+    def drawn(unit: Tensor) -> Any:
+        return plots.denoised(Denoised(x * unit, (x + noise) * unit, x * unit, x.abs() * unit))
+
+    figure = drawn(torch.logspace(-4, 6, 6))
+    restored, clean, corrupted = (line.get_ydata() for line in figure.axes[0].lines)
+    spread = torch.cat([x, x + noise, x, x - x.abs(), x + x.abs()]).std(0, correction=0)
+    assert corrupted - clean == pytest.approx((noise[0] / spread).numpy(), rel=1e-4)
+    assert clean == pytest.approx(restored)
+    assert figure.get_supylabel().startswith("value, in standard deviations")
+    assert drawn(torch.ones(6)).get_supylabel() == "value"
+
+
 # Commands --------------------------------------------------------------------------------------------------
 
 

@@ -541,6 +541,63 @@ def test_a_plane_of_a_table_has_a_map_for_each_cell() -> None:
     assert titles == [f"E[x|z], cell {cell}" for cell in range(12)]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 2)])
+def test_a_plane_without_extent_is_drawn(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    walked = walks.Plane(
+        ("z[0]", "z[1]"),
+        ("value", "value"),
+        torch.full((columns,), 0.3),
+        torch.full((rows,), -250.5),
+        torch.zeros(*shape, 2),
+        torch.rand(*shape, 3, 4),
+    )
+    (axis,) = plots.plane(walked).axes
+    assert labels(axis) == ["0.300"] * columns
+    assert {label.get_text() for label in axis.get_yticklabels()} == {"-250"}
+
+
+def test_cells_of_different_size_are_shown_in_the_standard_deviations_of_each() -> None:
+    table = TABLE * 10.0 ** np.arange(-4, 8)
+    figure = plots.panels({"some": table[:4], "others": table[4:]})
+    first, second, bar = figure.axes
+    shown = np.concatenate([axis.images[0].get_array() for axis in (first, second)])
+    assert_allclose(shown, (table - table.mean(0)) / table.std(0))
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (shown.min(), shown.max())
+    assert "standard deviations\nof the cell" in bar.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        np.random.default_rng(0).poisson([0.5, 3.0, 9.0], (40, 3)),
+        np.random.default_rng(0).poisson(0.3, (60, 3)),
+        np.pad(TABLE, ((0, 0), (0, 1))),
+        [[0, 1.0], [1, 1], [0, 0.999]],
+        [[1e-3, 1e3], [2e-3, 2e3]],
+    ],
+    ids=["reals", "counts", "small counts", "a constant cell", "probabilities", "two values"],
+)
+def test_cells_that_can_be_told_on_one_scale_are_shown_as_they_are(table: Any) -> None:
+    axis, bar = plots.grid(table).axes
+    values = np.asarray(table)
+    assert_allclose(axis.images[0].get_array(), values)
+    low, high = axis.images[0].get_clim()
+    assert low <= values.min() < values.max() <= high
+    assert bar.get_ylabel() == "value"
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_rows_and_cells_have_whole_numbers(n: int) -> None:
+    figure = plots.grid(TABLE[:n, :n])
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        inside = [tick for tick in axis.get_ticklocs() if -0.5 < tick < n - 0.5]
+        assert 0 in inside
+        assert all(tick == round(tick) for tick in inside)
+
+
 # Commands --------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 STYLE: Any = {
@@ -31,6 +32,11 @@ PANEL_INCHES = 4.0
 SMALL_INCHES = 2.2
 
 Array = NDArray[np.floating[Any]]
+
+
+def whole() -> MaxNLocator:
+    """Ticks at whole numbers alone, be there but one of them."""
+    return MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pyrovae.plots._style import BLUE, GREY, PALETTE, SMALL_INCHES, Array, styled
@@ -23,6 +24,9 @@ MOST_LETTERS = 60
 
 LOW_INCHES = 1.9
 """Height of a panel that has the figure's whole width."""
+
+LINE_INCHES = 0.2
+"""Height of a line of the legend."""
 
 
 class Compared(NamedTuple):
@@ -82,13 +86,16 @@ def comparison(
     has_differences = any(model.difference for model in models.values())
     heights += [LOW_INCHES] * (has_differences + bool(curves))
     with styled():
-        size = (max(SMALL_INCHES * len(pictured) + 0.6, 2.3 * SMALL_INCHES), sum(heights) + 0.4)
+        lines = 2 + len({model.kind for model in models.values()} - {""})
+        height = sum(heights) + 0.4 + LINE_INCHES * lines
+        size = (max(SMALL_INCHES * len(pictured) + 0.6, 2.3 * SMALL_INCHES), height)
         figure = Figure(figsize=size, layout="constrained")
         rows = figure.add_gridspec(len(heights), len(pictured), height_ratios=heights)
+        axes = []
         for column, (name, model) in enumerate(pictured.items()):
-            samples = np.asarray(model.samples, dtype=np.float64)
-            show(figure.add_subplot(rows[0, column], title=name), samples)
-            _codes(figure.add_subplot(rows[1, column], box_aspect=1), model, labelled=column == 0)
+            axes.append(figure.add_subplot(rows[0, column], title=name))
+            _codes(figure.add_subplot(rows[1, column], box_aspect=1), model)
+        show(axes, [np.asarray(model.samples, dtype=np.float64) for model in pictured.values()])
         axis = figure.add_subplot(rows[2, :])
         _log_likelihoods(axis, models, colours, log_likelihood)
         if has_differences:
@@ -96,6 +103,7 @@ def comparison(
             _differences(figure.add_subplot(rows[3, :], sharex=axis), models, colours, difference)
         if curves:
             learning_curves(figure.add_subplot(rows[-1, :]), curves, colours)
+        _explain(figure, axis)
         if title:
             figure.suptitle(title)
     return figure
@@ -111,10 +119,16 @@ def _pictured(models: Mapping[str, Compared]) -> dict[str, Compared]:
     return {name: models[name] for name in list(firsts.values())[:MOST_PICTURED]}
 
 
-def _codes(axis: Axes, model: Compared, *, labelled: bool) -> None:
+def _explain(figure: Figure, kinds: Axes) -> None:
+    """Say below all panels, where no data are, what the colours mean: those of kinds, those of codes."""
+    handles, labels = kinds.get_legend_handles_labels()
+    codes = [Patch(color=colour) for colour in (GREY, BLUE)]
+    figure.legend([*handles, *codes], [*labels, PRIOR, POSTERIOR], loc="outside lower left", frameon=False)
+
+
+def _codes(axis: Axes, model: Compared) -> None:
     """Codes from the prior and the aggregate posterior: their first two coordinates, if there are two."""
     prior, posterior = (np.asarray(codes, dtype=np.float64) for codes in (model.prior, model.posterior))
-    scale = 1
     if np.isin(prior, (0, 1)).all():
         _frequencies(axis, prior, posterior)
     elif prior.shape[1] == 1:
@@ -122,15 +136,12 @@ def _codes(axis: Axes, model: Compared, *, labelled: bool) -> None:
     else:
         _scatter(axis, prior[:, :2], posterior[:, :2])
         axis.set(xlabel=model.coordinates[0], ylabel=model.coordinates[1])
-        scale = 4
-    if labelled:
-        axis.legend(loc="upper right", markerscale=scale, handletextpad=0.4)
 
 
 def _scatter(axis: Axes, prior: Array, posterior: Array) -> None:
     """A point for each code; those far away from nearly all others are left out of the view."""
-    for codes, label, colour in ((prior, PRIOR, GREY), (posterior, POSTERIOR, BLUE)):
-        axis.plot(*codes.T, ".", color=colour, markersize=2, alpha=0.6, label=label)
+    for codes, colour in ((prior, GREY), (posterior, BLUE)):
+        axis.plot(*codes.T, ".", color=colour, markersize=2, alpha=0.6)
     both = np.concatenate([prior, posterior])
     low, high = np.quantile(both, (0.01, 0.99), axis=0)
     margin = (high - low) / 2
@@ -144,16 +155,16 @@ def _scatter(axis: Axes, prior: Array, posterior: Array) -> None:
 def _frequencies(axis: Axes, prior: Array, posterior: Array) -> None:
     """How often each entry of a code of zeros and ones is one."""
     places = np.arange(prior.shape[1])
-    axis.plot(places, prior.mean(0), "_", markersize=8, markeredgewidth=2, color=GREY, label=PRIOR)
-    axis.plot(places, posterior.mean(0), "o", markersize=3, color=BLUE, label=POSTERIOR)
+    axis.plot(places, prior.mean(0), "_", markersize=8, markeredgewidth=2, color=GREY)
+    axis.plot(places, posterior.mean(0), "o", markersize=3, color=BLUE)
     axis.set(xlabel="entry of the code", ylabel="share of ones", ylim=(0, 1))
 
 
 def _densities(axis: Axes, prior: Array, posterior: Array, name: str) -> None:
     """How the only coordinate of a code is distributed."""
     bins = np.histogram_bin_edges(np.concatenate([prior, posterior]), bins=30)
-    axis.hist(prior[:, 0], bins.tolist(), density=True, color=GREY, label=PRIOR)
-    axis.hist(posterior[:, 0], bins.tolist(), density=True, color=BLUE, histtype="step", label=POSTERIOR)
+    axis.hist(prior[:, 0], bins.tolist(), density=True, color=GREY)
+    axis.hist(posterior[:, 0], bins.tolist(), density=True, color=BLUE, histtype="step")
     axis.set(xlabel=name, ylabel="density")
 
 
@@ -168,8 +179,6 @@ def _log_likelihoods(
         axis.errorbar(
             place, model.log_likelihood, model.error, fmt=marker, color=colours[name], capsize=4, label=label
         )
-    if kinds != {""}:
-        axis.legend(loc="best")
     _name(axis, models)
     bounds = "\n($\\blacktriangle$: lower bound)" if any(model.is_bound for model in models.values()) else ""
     axis.set_ylabel(f"{what}\nin nats per datum{bounds}")

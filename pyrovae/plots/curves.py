@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from pyrovae.plots._style import BLUE, PALETTE, styled
+from pyrovae.plots._style import BLUE, PALETTE, styled, whole
 
 CURVE_INCHES = (3.2, 2.8)
 PARTS = {"train": (PALETTE[1], "--"), "validation": (BLUE, "-")}
@@ -41,7 +40,7 @@ def learning_curves(axis: Axes, curves: Mapping[str, ArrayLike], colours: Mappin
     margin = 0.05 * (high - low) or 1.0
     axis.set_ylim(low - margin, high + margin)
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_locator(whole())
     axis.set_ylabel("validation ELBO\nin nats per datum")
     axis.grid(axis="y", alpha=0.3)
 
@@ -77,7 +76,7 @@ def training_curves(
             if best is not None:
                 axis.axvline(best, color="black", linewidth=0.8, linestyle=":", label=f"best epoch, {best}")
             axis.set(xlabel="epoch", ylabel=f"{name}, nats per datum")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+            axis.xaxis.set_major_locator(whole())
             axis.grid(alpha=0.3)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)

@@ -15,6 +15,8 @@ from pyrovae.plots._style import BLUE, GREY, Array, styled
 HISTOGRAM_INCHES = (3.4, 2.6)
 MOST_COLUMNS = 3
 MOST_BINS = 25
+LEGEND_SHARE = 0.25
+"""Of a panel's height, left free for a legend."""
 
 
 class Histogrammed(Protocol):
@@ -72,7 +74,9 @@ def _histogram(axis: Axes, histogram: Histogrammed) -> None:
         axis.hist(values, bins=min(MOST_BINS, max(5, math.isqrt(len(values)))), color=BLUE)
         axis.set_ylabel("count")
     if histogram.marked is not None:
-        axis.axvline(histogram.marked, color="black", linestyle="--", label=f"{histogram.marked:.4g}")
+        label = f"compared with {histogram.marked:.4g}"
+        axis.axvline(histogram.marked, color="black", linestyle="--", label=label)
+        axis.margins(y=LEGEND_SHARE)
         axis.legend()
     axis.set_title(histogram.title)
     axis.set_xlabel(histogram.unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -12,13 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
-from pyrovae.plots._style import PANEL_INCHES, Array, styled
+from pyrovae.plots._style import PANEL_INCHES, Array, styled, whole
 
 Scale: TypeAlias = tuple[float, float]
 """The values that are shown black and white."""
 
 BEYOND = 0.25
 """How far beyond 0 and 1 the lowest and the highest twentieth of the values of a picture may begin."""
+
+BLANK = 0.02
+"""Share of a scale below which the values of a cell can hardly be told apart."""
+
+FEWEST_COMPARED = 3
+"""Values of a cell that have a spread worth the name: two are always one standard deviation from the mean."""
+
+AS_THEY_ARE = "value"
+COMPARABLE = "in standard deviations\nof the cell in this figure"
 
 
 def grid(data: ArrayLike, *, title: str = "") -> Figure:
@@ -47,37 +56,39 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
         2
     """
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in data.items()}
-    scale = scale_of(*arrays.values())
     widths = [_width(values) for values in arrays.values()]
     with styled():
         size = (PANEL_INCHES * sum(widths) + 0.1 * len(widths), PANEL_INCHES + 0.3 + 0.3 * bool(title))
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.04))
         axes = figure.subplots(1, len(arrays), squeeze=False, width_ratios=widths)[0]
-        for axis, (name, values) in zip(axes, arrays.items(), strict=True):
+        for axis, name in zip(axes, arrays, strict=True):
             axis.set_title(name)
-            show(axis, values, scale)
+        show(axes, list(arrays.values()))
         if title:
             figure.suptitle(title)
     return figure
 
 
-def show(axis: Axes, values: Array, scale: Scale | None = None) -> None:
-    """Draw data into axes: pictures as a grid, any other data as rows of a heat map.
+def show(axes: Sequence[Axes], arrays: Sequence[Array]) -> None:
+    """Draw data into axes, all on one scale: pictures as a grid, any other data as rows of a heat map.
 
     Args:
-        axis: where to.
-        values: (n, \\*event_shape), as in :func:`grid`.
-        scale: the values that are black and white; those of the data, if not given.
+        axes: where to, in one row.
+        arrays: for each of these, (n, \\*event_shape), as in :func:`grid`.
     """
-    low, high = scale = scale or scale_of(values)
-    if are_pictures(values):
-        axis.imshow(tiled(values, scale), vmin=low, vmax=high)
-        axis.set_axis_off()
-        return
-    shown = axis.imshow(values.reshape(len(values), -1), vmin=low, vmax=high, aspect="auto", cmap="viridis")
-    axis.set_xlabel("cell")
-    axis.set_ylabel("datum")
-    axis.figure.colorbar(shown, ax=axis, label="value")
+    shown, unit = on_one_scale(*arrays)
+    low, high = scale = scale_of(*shown)
+    for axis, values in zip(axes, shown, strict=True):
+        if are_pictures(values):
+            axis.imshow(tiled(values, scale), vmin=low, vmax=high)
+            axis.set_axis_off()
+        else:
+            axis.imshow(values, vmin=low, vmax=high, aspect="auto", cmap="viridis")
+            axis.set(xlabel="cell", ylabel="datum")
+            axis.xaxis.set_major_locator(whole())
+            axis.yaxis.set_major_locator(whole())
+    if not are_pictures(shown[0]):
+        axes[0].figure.colorbar(axes[0].images[0], ax=axes, label=unit)
 
 
 def are_pictures(values: Array) -> bool:
@@ -85,15 +96,48 @@ def are_pictures(values: Array) -> bool:
     return values.ndim == 3 or (values.ndim == 4 and values.shape[1] in (1, 3))
 
 
-def scale_of(*arrays: Array) -> Scale:
-    """Values that are shown black and white: 0 and 1 where nearly all lie about there, else the extremes.
+def on_one_scale(*arrays: Array) -> tuple[list[Array], str]:
+    """Data that are shown on one scale, and the unit of their values.
 
-    The mean of a Gaussian leaves [0, 1] here and there: what is white paper would be grey by the extremes.
+    These are as they are, but for rows of which some cell would look blank beside the others.
+    """
+    if are_pictures(arrays[0]):
+        return list(arrays), AS_THEY_ARE
+    rows = _rows(arrays)
+    together = np.concatenate(rows)
+    if len(together) < FEWEST_COMPARED:
+        return rows, AS_THEY_ARE
+    low, high = scale_of(together)
+    ranges = np.ptp(together, axis=0)
+    is_any_blank = np.any((ranges > 0) & (ranges < BLANK * (high - low)))
+    if is_any_blank and (low, high) != (0, 1):  # a bit is worth as much as any other
+        return comparable(*arrays), f"value, {COMPARABLE}"
+    return rows, AS_THEY_ARE
+
+
+def comparable(*arrays: Array) -> list[Array]:
+    """Data as rows, in the mean and the standard deviations of each cell over all of them."""
+    rows = _rows(arrays)
+    together = np.concatenate(rows)
+    spread = np.where(np.ptp(together, axis=0) > 0, together.std(0), 1)
+    return [(values - together.mean(0)) / spread for values in rows]
+
+
+def _rows(arrays: Sequence[Array]) -> list[Array]:
+    return [values.reshape(len(values), -1) for values in arrays]
+
+
+def scale_of(*arrays: Array) -> Scale:
+    """Values that are shown black and white: 0 and 1 where all lie there, else the extremes.
+
+    The mean of a Gaussian leaves [0, 1] here and there, and what is white paper would be grey by the
+    extremes: so for pictures it is 0 and 1, too, where nearly all values lie about there.
     """
     values = np.concatenate([array.ravel() for array in arrays])
     low, high = float(values.min()), float(values.max())
     first, last = np.quantile(values, [0.05, 0.95])
-    if (low >= 0 and high <= 1) or (first >= -BEYOND and 0.5 <= last <= 1 + BEYOND):
+    is_paper = are_pictures(arrays[0]) and first >= -BEYOND and 0.5 <= last <= 1 + BEYOND
+    if is_paper or (low >= 0 and high <= 1):
         return 0.0, 1.0
     return low, high if high > low else low + 1
 

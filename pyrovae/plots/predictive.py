@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from pyrovae.plots._strips import Strip, strips
-from pyrovae.plots._style import BLUE, PALETTE, Array, styled
-from pyrovae.plots.pictures import are_pictures
+from pyrovae.plots._style import BLUE, PALETTE, Array, styled, whole
+from pyrovae.plots.pictures import are_pictures, on_one_scale
 
 MOST_DATA = 8
 MOST_DRAWS = 5
@@ -143,6 +142,10 @@ def _cells(points: Mapping[str, Array], expected: Interval, title: str) -> Figur
     n = min(len(expected.centre), CELLS_DATA)
     columns = min(n, CELLS_COLUMNS)
     rows = math.ceil(n / columns)
+    arrays, unit = on_one_scale(*(values[:n] for values in (*points.values(), *expected[:3])))
+    points = dict(zip(points, arrays, strict=False))
+    centre, low, high = arrays[len(points) :]
+    expected = Interval(centre, low, high, expected.label)
     with styled():
         size = (CELLS_INCHES[0] * columns, CELLS_INCHES[1] * rows + 0.6)
         figure = Figure(figsize=size, layout="constrained")
@@ -152,13 +155,13 @@ def _cells(points: Mapping[str, Array], expected: Interval, title: str) -> Figur
             for (what, values), colour, mark in zip(
                 points.items(), (PALETTE[1], "black"), "ox", strict=False
             ):
-                axis.plot(values[i].ravel(), mark, color=colour, markersize=3, label=what)
+                axis.plot(values[i], mark, color=colour, markersize=3, label=what)
             axis.set_title(f"datum {i}")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(whole())
         for axis in axes.ravel()[n:]:
             axis.remove()
         figure.supxlabel("cell", fontsize=9)
-        figure.supylabel("value", fontsize=9)
+        figure.supylabel(unit, fontsize=9)
         figure.legend(
             *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title=title
         )
@@ -167,7 +170,7 @@ def _cells(points: Mapping[str, Array], expected: Interval, title: str) -> Figur
 
 def _expected(axis: Axes, expected: Interval, i: int) -> None:
     """The i-th datum's range of each cell as a bar, with a dash at its centre."""
-    centre, low, high = (values[i].ravel() for values in expected[:3])
+    centre, low, high = (values[i] for values in expected[:3])
     cells = np.arange(len(centre))
     width = min(6.0, 150 / len(cells))
     axis.vlines(cells, low, high, color=BLUE, alpha=0.35, linewidth=width, label=expected.label)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from pyrovae.plots._strips import Strip, strips
-from pyrovae.plots._style import BLUE, GREY, PALETTE, PANEL_INCHES, Array, styled
-from pyrovae.plots.pictures import are_pictures
+from pyrovae.plots._style import BLUE, GREY, PALETTE, PANEL_INCHES, Array, styled, whole
+from pyrovae.plots.pictures import are_pictures, on_one_scale
 
 MOST_SURPRISING = 8
 HISTOGRAM_INCHES = 2.2
@@ -68,13 +67,13 @@ def scores(
     """
     data = np.asarray(surprising.data, dtype=np.float64)[:MOST_SURPRISING]
     cells = surprising.contributions
-    added = None if cells is None else np.asarray(cells, dtype=np.float64)[:MOST_SURPRISING]
+    added = None if cells is None else np.asarray(cells, dtype=np.float64)
     captions = surprising.captions[:MOST_SURPRISING]
     with styled():
         if are_pictures(data):
             parts = [Strip("data", data, "value")]
             if added is not None:
-                by_pixel = added.sum(1) if added.ndim == 4 else added
+                by_pixel = (added.sum(1) if added.ndim == 4 else added)[:MOST_SURPRISING]
                 parts.append(Strip("$-$log p($x_i$|z)", by_pixel, "nats", vivid=True))
             figure = strips(parts, len(data), title=title, captions=captions, head=HISTOGRAM_INCHES + 0.5)
             width, height = figure.get_size_inches()
@@ -84,7 +83,8 @@ def scores(
         else:
             figure = Figure(figsize=(6.4, 5.2), layout="constrained")
             histogram, heat = figure.subplots(2, 1)
-            _heat(heat, data if added is None else added, captions, in_nats=added is not None)
+            (rows,), unit = on_one_scale(data) if added is None else _told_apart(added)
+            _heat(heat, rows[:MOST_SURPRISING], captions, unit)
             figure.suptitle(title)
         _histogram(histogram, np.asarray(surprise, dtype=np.float64), reference, threshold)
     return figure
@@ -143,25 +143,43 @@ def _edges(*arrays: Array) -> list[float]:
 
 def _histogram(axis: Axes, surprise: Array, reference: ArrayLike | None, threshold: float | None) -> None:
     others = [] if reference is None else [np.asarray(reference, dtype=np.float64)]
-    finite = [values[np.isfinite(values)] for values in (surprise, *others)]
-    low, high = min(values.min() for values in finite), max(values.max() for values in finite)
+    together = np.concatenate([surprise, *others])
+    finite = together[np.isfinite(together)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
     edges = list(np.linspace(low, high if high > low else low + 1, MOST_BINS + 1))
-    for values in finite[1:]:
-        axis.hist(values, edges, density=True, color=GREY, alpha=0.6, label=f"{len(values):,} training rows")
-    axis.hist(
-        finite[0], edges, density=True, histtype="step", color=BLUE, label=f"{len(finite[0]):,} rows scored"
-    )
+    for values in others:
+        _bars(axis, values, edges, "training rows", color=GREY, alpha=0.6)
+    _bars(axis, surprise, edges, "rows scored", histtype="step", color=BLUE)
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")
     axis.set(xlabel="$-$log p(x), nats", ylabel="density, 1/nats")
     axis.legend()
 
 
-def _heat(axis: Axes, values: Array, captions: Sequence[str], *, in_nats: bool) -> None:
+def _bars(axis: Axes, values: Array, edges: Sequence[float], what: str, **look: Any) -> None:
+    """The density of those values that are finite, which may be none."""
+    finite = values[np.isfinite(values)]
+    count = f"{len(values):,}" if len(finite) == len(values) else f"{len(finite):,} finite of {len(values):,}"
+    axis.hist(finite, edges, density=len(finite) > 0, label=f"{count} {what}", **look)
+
+
+def _told_apart(added: Array) -> tuple[list[Array], str]:
+    """What cells add to scores, as rows, and its unit: less what a cell adds to every score, if it is known.
+
+    A density has a constant in every cell, the logarithm of its scale, beside which nothing else is seen.
+    """
+    rows, name = added.reshape(len(added), -1), "$-$log p($x_i$|z)"
+    if len(rows) == 1:
+        return [rows], f"{name}, nats"
+    median = np.median(rows, axis=0)
+    usual = np.where(np.isfinite(median), median, 0)
+    return [rows - usual], f"{name} less its median\nover these {len(rows)} rows, nats"
+
+
+def _heat(axis: Axes, rows: Array, captions: Sequence[str], unit: str) -> None:
     """A row for each datum, a column for each cell."""
-    rows = values.reshape(len(values), -1)
     shown = axis.imshow(rows, aspect="auto", cmap="viridis")
     axis.set_yticks(range(len(rows)), [caption.replace("\n", ", ") for caption in captions], fontsize=7)
     axis.set_xlabel("cell")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.figure.colorbar(shown, ax=axis, label="$-$log p($x_i$|z), nats" if in_nats else "value")
+    axis.xaxis.set_major_locator(whole())
+    axis.figure.colorbar(shown, ax=axis, label=unit)

@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyrovae.plots._style import BLUE, PALETTE, PANEL_INCHES, SMALL_INCHES, Array, styled
-from pyrovae.plots.pictures import Scale, are_pictures, scale_of, tiled
+from pyrovae.plots.pictures import COMPARABLE, Scale, are_pictures, comparable, scale_of, tiled
 
 PICTURE_INCHES = 0.6
 """Height of a picture in a row."""
@@ -37,7 +37,6 @@ RESTING = 5
 """Frames that a film rests at each end."""
 
 INACTIVE = "#777777"
-COMPARABLE = "in standard deviations\nof the cell in this figure"
 
 Film: TypeAlias = tuple[Figure, Callable[[int], Sequence[Artist]]]
 """A figure, and what draws a step into it."""
@@ -91,7 +90,7 @@ def interpolation(ends: ArrayLike, mean: ArrayLike, *, names: Sequence[str], tit
     way: Array = np.asarray(mean, dtype=np.float64)
     pictures = are_pictures(way)
     if not pictures:
-        data, way = _comparable(data, way)
+        data, way = comparable(data, way)
     scale = scale_of(data, way)
     with styled():
         height = PICTURE_INCHES if pictures else PANEL_INCHES / 2
@@ -189,7 +188,7 @@ def plane(walked: Planar, *, title: str = "") -> Figure:
 def _tiles(walked: Planar, mean: Array) -> Figure:
     rows, columns = mean.shape[:2]
     pictures = mean[::-1].reshape(-1, *mean.shape[2:])  # the first row of a picture is its top
-    scale = scale_of(mean)
+    scale = scale_of(pictures)
     canvas = tiled(pictures, scale, columns)
     height = min(LARGEST_INCHES, max(2.0, rows * PICTURE_INCHES))
     width = height * canvas.shape[1] / canvas.shape[0]
@@ -254,9 +253,9 @@ def _rows_of_pictures(walks: Sequence[Traversed], means: Sequence[Array]) -> Fig
 
 def _heat_maps(walks: Sequence[Traversed], means: Sequence[Array]) -> Figure:
     figure, axes = _panels(len(walks))
-    comparable = _comparable(*means)
-    low, high = scale_of(*comparable)
-    for axis, walk, values in zip(axes, walks, comparable, strict=True):
+    shown_means = comparable(*means)
+    low, high = scale_of(*shown_means)
+    for axis, walk, values in zip(axes, walks, shown_means, strict=True):
         shown = _strip(axis, values, (low, high))
         _label_columns(axis, values, walk.labels, FEW_LABELS)
         axis.set_yticks(_some(values.shape[1]))
@@ -290,7 +289,7 @@ def _film_of_pictures(data: Array, way: Array, names: Sequence[str]) -> Film:
 
 
 def _film_of_tables(data: Array, way: Array, names: Sequence[str]) -> Film:
-    data, way = _comparable(data, way)
+    data, way = comparable(data, way)
     figure = Figure(figsize=(1.3 * PANEL_INCHES, PANEL_INCHES), layout="constrained")
     axis = figure.subplots()
     cells = np.arange(way[0].size)
@@ -338,14 +337,6 @@ def _named(walk: Traversed) -> str:
     return f"{walk.name}\n{walk.variance:.2g}" + ("" if walk.active else "\ninactive")
 
 
-def _comparable(*arrays: Array) -> list[Array]:
-    """Data as rows, in the mean and the standard deviations of each cell over all of them."""
-    flat = [values.reshape(len(values), -1) for values in arrays]
-    together = np.concatenate(flat)
-    spread = together.std(0)
-    return [(values - together.mean(0)) / np.where(spread > 0, spread, 1) for values in flat]
-
-
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(count, MOST_COLUMNS)
     rows = math.ceil(count / columns)
@@ -365,7 +356,8 @@ def _numbers(values: Sequence[float]) -> list[str]:
     """Whole numbers as they are, others with as many decimals as tell a hundredth of their range."""
     if all(value == round(value) for value in values):
         return [f"{value:.0f}" for value in values]
-    decimals = max(0, 2 - math.floor(math.log10(max(values) - min(values))))
+    extent = max(values) - min(values) or abs(values[0])
+    decimals = max(0, 2 - math.floor(math.log10(extent)))
     return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]  # -0.0 + 0.0 is 0.0
 
 
