@@ -147,7 +147,7 @@ def _exact_scale(site: Any) -> Tensor | None:
 
 def _flat(latent: list[Any]) -> Tensor:
     """The values at sites, (n, draws, code size)."""
-    values = [site["value"] for site in latent]
+    values = [sites.numbers(site["value"]) for site in latent]
     return torch.cat([value.reshape(*value.shape[:2], -1) for value in values], dim=2).transpose(0, 1)
 
 
@@ -203,8 +203,7 @@ def mapped(
         >>> mapped(program, Split(x), limit=10).points.shape
         torch.Size([10, 2])
     """
-    with seeded(seed, "map"):
-        chosen = torch.randperm(len(rows))[:limit].sort().values
+    chosen = rows.chosen(limit, seed, "map")
     embedding = embed(program, rows, seed=seed)
     means = embedding.mean.cpu()[chosen]
     points, axes = flatten(means, method, seed=seed, names=embedding.names)

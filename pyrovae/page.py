@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from jinja2 import Environment, StrictUndefined
 
 from pyrovae import component, generate, verdicts
@@ -19,7 +18,6 @@ from pyrovae.embed import mapped
 from pyrovae.errors import ConfigError, PyrovaeError
 from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.quantities import Findings, Quantity
-from pyrovae.randomness import seeded
 from pyrovae.run import Run
 from pyrovae.train import best_epoch
 from pyrovae.verdicts import LEVELS, Verdict
@@ -144,8 +142,7 @@ def some(rows: Split, limit: int, *, seed: int = 0) -> Split:
     """At most so many rows, chosen at random, in their order."""
     if len(rows) <= limit:
         return rows
-    with seeded(seed, "page", "rows"):
-        return rows.take(torch.randperm(len(rows))[:limit].sort().values)
+    return rows.take(rows.chosen(limit, seed, "page", "rows"))
 
 
 AT_ONCE = 100

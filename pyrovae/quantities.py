@@ -110,6 +110,7 @@ class Histogram:
         unit: of the values, as an axis has it.
         values: (m,).
         marked: the value that they are compared with, if there is one.
+        marked_as: what that is.
         uniform: whether they should be uniform: over 0, ..., uniform - 1; 0 where not.
     """
 
@@ -117,6 +118,7 @@ class Histogram:
     unit: str
     values: Tensor
     marked: float | None = None
+    marked_as: str = ""
     uniform: int = 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from pyrovae.data import Split
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
 from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import Mean
-from pyrovae.randomness import DatumNoise, seeded
+from pyrovae.randomness import DatumNoise
 
 ROUNDING = 1e-9
 """Of a share times a number of data, which is a whole number but for that."""
@@ -149,12 +149,17 @@ def reference_rows(rows: Split, count: int, *, seed: int = 0) -> Split:
         >>> len(reference_rows(Split(x), 5))
         5
     """
-    with seeded(seed, "reference"):
-        chosen = torch.randperm(len(rows))[:count].sort().values
-    return rows.take(chosen)
+    return rows.take(rows.chosen(count, seed, "reference"))
 
 
-def contributions(program: Program, batches: Iterable[Tensor], *, draws: int = 100, seed: int = 0) -> Tensor:
+def contributions(
+    program: Program,
+    batches: Iterable[Tensor],
+    *,
+    draws: int = 100,
+    seed: int = 0,
+    numbers: Sequence[int] | None = None,
+) -> Tensor:
     r"""What each cell of each datum adds to its score: the mean of -log p(x_i|z) over z ~ q(z|x), in nats.
 
     .. math:: c_i = -\mathbb{E}_{q(z|x)}[\log p(x_i|z)], \qquad
@@ -168,6 +173,7 @@ def contributions(program: Program, batches: Iterable[Tensor], *, draws: int = 1
         batches: the data in order, each batch (n, \*event_shape).
         draws: of z for each datum.
         seed: of the noise; that of datum i is a function of the seed and i alone.
+        numbers: i of each datum; from 0 on, if not given.
 
     Returns:
         (n, \*event_shape), on the processor.
@@ -187,7 +193,9 @@ def contributions(program: Program, batches: Iterable[Tensor], *, draws: int = 1
     with inspected(program):
         for batch in batches:
             for x in batch.split(at_once):
-                with DatumNoise((seed, "contributions"), range(first, first + len(x))):
+                data = range(first, first + len(x))
+                numbered = data if numbers is None else numbers[data.start : data.stop]
+                with DatumNoise((seed, "contributions"), numbered):
                     parts.append(_of_cells(program, x, draws))
                 first += len(x)
     return torch.cat(parts)

@@ -477,10 +477,11 @@ def panel(**options: Any) -> Any:
 
 
 def test_a_histogram_has_a_title_units_and_the_value_to_compare_with() -> None:
-    axis = panel(marked=3.5)
+    axis = panel(marked=3.5, marked_as="data")
     assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("ranks", "rank", "count")
     assert sum(patch.get_height() for patch in axis.patches) == 400
     assert [line.get_xdata()[0] for line in axis.lines] == [3.5]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["data: 3.5"]
 
 
 def test_uniform_values_lie_in_the_band_and_others_leave_it() -> None:

@@ -134,6 +134,12 @@ def test_the_error_of_an_area_is_its_spread_over_data() -> None:
 # Contributions ---------------------------------------------------------------------------------------------
 
 
+def test_contributions_of_a_datum_have_its_own_noise_wherever_it_stands(make: Build, x: Tensor) -> None:
+    program = make()
+    found = contributions(program, [x], draws=3)
+    assert torch.equal(contributions(program, [x[[4, 1]]], draws=3, numbers=[4, 1]), found[[4, 1]])
+
+
 def test_contributions_of_bits_are_their_cross_entropies(make: Build, x: Tensor) -> None:
     program = make(likelihood="bernoulli", posterior="delta")
     found = contributions(program, [x[:2], x[2:]], draws=3)
@@ -343,6 +349,14 @@ def test_labels_stand_beside_rows_and_nothing_is_drawn_unless_asked_for(run: Pat
 @pytest.mark.parametrize("level", ["0", "1", "99"])
 def test_a_threshold_that_is_no_share_is_one_sentence(level: str, run: Path) -> None:
     assert "--threshold" in one_sentence(fail(2, "score", run, "--threshold", level))
+
+
+def test_a_threshold_of_too_few_rows_has_no_error(run: Path, odd: Path, empty_pictures: None) -> None:
+    arguments = ("--data", odd, "--particles", "30", "--top", "0", "--threshold")
+    said = succeed("score", run, *arguments, "0.99", "--reference", "10").err
+    assert re.search(r"threshold [\d.]+ nats, which .* are too few for an error", said)
+    said = succeed("score", run, *arguments, "0.5", "--reference", "30").err
+    assert re.search(r"threshold [\d.]+ ± [\d.]+ nats, which .* rows do\n", said)
 
 
 def test_what_would_be_ignored_is_refused(run: Path) -> None:

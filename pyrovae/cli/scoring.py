@@ -124,10 +124,11 @@ def _remarks(found: Scores, *, is_likelihood: bool) -> Iterator[str]:
 
 def _in_words(known: Reference, level: float, found: Scores) -> str:
     limit, above = known.threshold, int((found.surprise > known.threshold.value).sum())
+    error = f" ± {limit.data_error:.2g}" if math.isfinite(limit.data_error) else ""
     return (
-        f"threshold {limit.value:.2f} ± {limit.data_error:.2g} nats, which a share of {level:g} of "
+        f"threshold {limit.value:.2f}{error} nats, which a share of {level:g} of "
         f"{len(known.scores.surprise):,} training rows do not exceed, and {above:,} of "
-        f"{len(found.surprise):,} rows do"
+        f"{len(found.surprise):,} rows do{'' if error else '; the former are too few for an error'}"
     )
 
 
@@ -145,7 +146,8 @@ def _surprising(
         labels = rows.labels[places.numpy()]
         captions = [f"label {label}\n{caption}" for label, caption in zip(labels, captions, strict=True)]
     try:
-        return Surprising(data.cpu(), captions, contributions(program, [data], seed=seed)), []
+        of_cells = contributions(program, [data], seed=seed, numbers=places.tolist())
+        return Surprising(data.cpu(), captions, of_cells), []
     except NoProductOverCells as why:
         return Surprising(data.cpu(), captions, None), [f"contributions of cells: not available: {why}"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrovae.data._disk import RowsOnDisk
 from pyrovae.errors import DataError
-from pyrovae.randomness import mix
+from pyrovae.randomness import mix, seeded
 
 Labels: TypeAlias = NDArray[Any]
 Binarization: TypeAlias = Literal["dynamic", "static", "threshold"]
@@ -109,6 +109,11 @@ class Split:
         labels = None if self.labels is None else self.labels[index.cpu().numpy()]
         raw = self.raw.take(index) if isinstance(self.raw, RowsOnDisk) else _gathered(self.raw, index)
         return replace(self, raw=raw, labels=labels)
+
+    def chosen(self, count: int, *key: int | str) -> Tensor:
+        """The numbers of so many rows, chosen by the key, in their order; of all, where there are no more."""
+        with seeded(*key):
+            return torch.randperm(len(self))[:count].sort().values
 
     def range(self) -> tuple[float, float]:
         """The ends of the interval that all values lie in; (inf, -inf) where there are no rows."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple, TypeAlias
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from pyrovae.diagnostics import Subject
-from pyrovae.randomness import seeded
 
 CELLS_AT_ONCE = 2**19
 """How many cells of data under all their draws are in memory at a time."""
@@ -37,9 +35,7 @@ def blocks(subject: Subject, points: int, draws: int) -> Iterator[Block]:
         points: how many are.
         draws: how many draws of a datum are in memory at once.
     """
-    with seeded(subject.seed, "points"):
-        chosen = torch.randperm(len(subject.rows))[:points].sort().values
-    for part in chosen.split(block_size(subject, draws)):
+    for part in subject.rows.chosen(points, subject.seed, "points").split(block_size(subject, draws)):
         yield Block(subject.rows.rows(part), part.tolist())
 
 

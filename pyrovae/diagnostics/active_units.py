@@ -76,7 +76,7 @@ class ActiveUnits(Diagnostic):
                 *(self._row(*unit) for unit in units if self.each),
             ],
             self._notes(names, values, over_data),
-            [Histogram("variance over data of E_q[z_j]", "variance", values, self.threshold)],
+            [Histogram("variance over data of E_q[z_j]", "variance", values, self.threshold, "threshold")],
         )
 
     def _count(self, values: Tensor, noise: Tensor, over_data: Tensor) -> Quantity:

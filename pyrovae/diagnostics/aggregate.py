@@ -118,8 +118,7 @@ class Aggregate(Diagnostic):
         n = len(subject.rows)
         if self.rows is None or self.rows >= n:
             return subject.rows, list(range(n))
-        with seeded(subject.seed, "aggregate", "rows"):
-            index = torch.randperm(n)[: self.rows].sort().values
+        index = subject.rows.chosen(self.rows, subject.seed, "aggregate", "rows")
         return subject.rows.take(index), index.tolist()
 
     @staticmethod

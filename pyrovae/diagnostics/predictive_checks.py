@@ -216,4 +216,4 @@ class Check(NamedTuple):
 
     def histogram(self) -> Histogram:
         title = f"{self.label}, mean over data"
-        return Histogram(title, self.unit, self.replicated, marked=self.real.mean().item())
+        return Histogram(title, self.unit, self.replicated, marked=self.real.mean().item(), marked_as="data")

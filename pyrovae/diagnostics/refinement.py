@@ -205,8 +205,8 @@ class Refined(NamedTuple):
     def histograms(self) -> list[Histogram]:
         """What differs between data."""
         return [
-            Histogram("standard deviation, chains / guide", "ratio", self.stretch, marked=1.0),
-            Histogram("split-R-hat", "ratio", self.rhat, marked=CONVERGED),
+            Histogram("standard deviation, chains / guide", "ratio", self.stretch, 1.0, "as wide"),
+            Histogram("split-R-hat", "ratio", self.rhat, CONVERGED, "threshold"),
         ]
 
 

@@ -31,6 +31,8 @@ class Histogrammed(Protocol):
     @property
     def marked(self) -> float | None: ...
     @property
+    def marked_as(self) -> str: ...
+    @property
     def uniform(self) -> int: ...
 
 
@@ -74,7 +76,7 @@ def _histogram(axis: Axes, histogram: Histogrammed) -> None:
         axis.hist(values, bins=min(MOST_BINS, max(5, math.isqrt(len(values)))), color=BLUE)
         axis.set_ylabel("count")
     if histogram.marked is not None:
-        label = f"compared with {histogram.marked:.4g}"
+        label = f"{histogram.marked_as}: {histogram.marked:.4g}"
         axis.axvline(histogram.marked, color="black", linestyle="--", label=label)
         axis.margins(y=LEGEND_SHARE)
         axis.legend()
