@@ -43,10 +43,9 @@ def main(
         rows, _ = run.evaluation_rows("test")
         scores[name] = evaluate(run.program, rows.batches(100), particles=300).log_likelihood
         error = scores[name].std().item() / len(rows) ** 0.5
-        drawn, codes = sample(run.program, 1000), reconstruct(run.program, rows.batches()).z[:1000].cpu()
-        models[name] = plots.Compared(
-            drawn.mean[:36].cpu(), drawn.z.cpu(), codes, scores[name].mean().item(), error
-        )
+        drawn, codes = sample(run.program, 1000), reconstruct(run.program, rows.batches()).z[:1000]
+        pictures = (each.cpu() for each in (drawn.mean[:36], drawn.z, codes))
+        models[name] = plots.Compared(*pictures, scores[name].mean().item(), error)
         difference = scores[name] - scores["normal"]
         print(
             f"{name:<8} log p(x) = {models[name].log_likelihood:8.2f} +- {error:.2f} nats per datum; "
