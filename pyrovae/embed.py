@@ -88,18 +88,24 @@ def embed(program: Program, rows: Split, *, scales: bool = False, draws: int = 0
     guided, scale, drawn = _Guided(program), None, None
     with inspected(program):
         if scales:
-            scale = torch.cat([guided.scales(*batch) for batch in _batches(rows, seed, "encode")])
+            parts = _few_at_a_time(rows, program, AVERAGED, (seed, "encode"))
+            scale = torch.cat([guided.scales(*part) for part in parts])
         if draws:
-            drawn = torch.cat([guided.draws(*batch, draws) for batch in _batches(rows, seed, "embed")])
+            parts = _few_at_a_time(rows, program, draws, (seed, "embed"))
+            drawn = torch.cat([guided.draws(*part, draws) for part in parts])
     return Embedding(codes.names(program), mean, scale, drawn)
 
 
-def _batches(rows: Split, seed: int, use: str) -> Iterator[tuple[Tensor, DatumNoise]]:
-    """The data, each batch with its noise."""
+def _few_at_a_time(
+    rows: Split, program: Program, draws: int, key: tuple[int | str, ...]
+) -> Iterator[tuple[Tensor, DatumNoise]]:
+    """The data with their noise, so many at a time that all their draws fit into memory."""
+    at_once = max(1, generate.CELLS_AT_ONCE // (draws * program.event_shape.numel()))
     first = 0
-    for x in rows.batches():
-        yield x, DatumNoise((seed, use), range(first, first + len(x)))
-        first += len(x)
+    for batch in rows.batches():
+        for x in batch.split(at_once):
+            yield x, DatumNoise(key, range(first, first + len(x)))
+            first += len(x)
 
 
 class _Guided:

@@ -104,6 +104,9 @@ def test_codes_do_not_depend_on_how_many_data_are_read_at_a_time(
     assert [len(x) for x in some.batches()] == [7, 7, 6]
     for one, other in zip(embed(run.program, some, scales=True, draws=2)[1:], whole[1:], strict=True):
         torch.testing.assert_close(one, other)
+    monkeypatch.setattr(generate, "CELLS_AT_ONCE", 3 * 64 * 2)  # three data with two draws each
+    for one, other in zip(embed(run.program, some, scales=True, draws=2)[1:], whole[1:], strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_negative_number_of_draws_is_refused(run: Run, rows: Split) -> None:
