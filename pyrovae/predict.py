@@ -16,13 +16,10 @@ from pyrovae.corruption import Corruption, corrupt
 from pyrovae.evaluate import inspected
 from pyrovae.generate import CELLS_AT_ONCE
 from pyrovae.programs import Program, particle_plate
-from pyrovae.quantities import Findings, Quantity, mean
+from pyrovae.quantities import ROUNDING, Findings, Quantity, mean
 from pyrovae.randomness import DatumNoise
 
 QUANTILES = (0.05, 0.5, 0.95)
-
-ROUNDING = 1e-9
-"""Of a share times a number of draws, which is a whole number but for that."""
 
 _HARMED = (
     "the corrupted data are nearer to the clean ones: what the codes leave out is more than the noise took"

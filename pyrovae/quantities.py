@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+NEAR_CEILING = 1.0
+"""Nats below log N, its ceiling, in which I(x; z) of N rows is no estimate: they are too few."""
+
+ROUNDING = 1e-9
+"""Of a share times a number of values, which is a whole number but for that."""
+
 
 @dataclass(frozen=True)
 class Mean:

@@ -16,11 +16,8 @@ from pyrovae import device
 from pyrovae.data import Split
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
 from pyrovae.programs import Program, particle_plate
-from pyrovae.quantities import Mean
+from pyrovae.quantities import ROUNDING, Mean
 from pyrovae.randomness import DatumNoise
-
-ROUNDING = 1e-9
-"""Of a share times a number of data, which is a whole number but for that."""
 
 
 class Scores(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from torch import Tensor
 
 from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K
-from pyrovae.quantities import Findings, Mean
+from pyrovae.quantities import NEAR_CEILING, Findings, Mean
 from pyrovae.train import best_epoch
 
 Level: TypeAlias = Literal["good", "look", "warning", "open"]
@@ -41,9 +41,6 @@ CERTAIN = 2.0
 
 FAR_FROM_PRIOR = 1.0
 """Nats from which on the codes of data are far from the prior."""
-
-NEAR_CEILING = 1.0
-"""Nats below log N in which N rows are too few to see the aggregate of their codes."""
 
 
 class Verdict(NamedTuple):

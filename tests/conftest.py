@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import pyro
@@ -11,7 +12,9 @@ import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Size
 
+from pyrovae import plots
 from pyrovae.assembly import build
+from pyrovae.cli import main
 from pyrovae.config import resolve
 from pyrovae.programs.single_layer import SingleLayer
 
@@ -67,3 +70,20 @@ def make() -> Build:
         return cast(SingleLayer, build(resolve(small, choices), Size(event_shape)))
 
     return program
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run, trained from the command line."""
+    path = tmp_path_factory.mktemp("work") / "run"
+    small = ["--set", "data.limit=60", "--set", "network.hidden=[16]", "--latent-dim", "2"]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *small, "--epochs", "1", "--run", str(path)])
+    assert not ended.value.code
+    return path
+
+
+@pytest.fixture
+def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and files of them are empty."""
+    monkeypatch.setattr(plots, "save", lambda figure, path: path.touch())

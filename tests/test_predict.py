@@ -373,19 +373,6 @@ def test_cells_of_different_size_are_drawn_in_the_standard_deviations_of_each() 
 # Commands --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("work") / "run"
-    small = ("--set", "data.limit=60", "--set", "network.hidden=[16]", "--latent-dim", "2")
-    succeed("train", *small, "--epochs", "1", "--run", path)
-    return path
-
-
-@pytest.fixture
-def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "save", lambda figure, path: path.touch())
-
-
 def test_predict_writes_draws_and_their_summary_and_prints_where(
     run: Path, tmp_path: Path, empty_pictures: None
 ) -> None:

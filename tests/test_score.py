@@ -261,14 +261,6 @@ def test_a_curve_has_the_area_that_it_is_labelled_with() -> None:
 # The command -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("work") / "run"
-    small = ("--set", "data.limit=60", "--set", "network.hidden=[16]", "--latent-dim", "2")
-    succeed("train", *small, "--epochs", "1", "--run", path)
-    return path
-
-
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     """Six rows, of which the third is like no digit."""
@@ -277,11 +269,6 @@ def odd(tmp_path: Path) -> Path:
     rows[2] = np.indices((8, 8)).sum(0) % 2
     np.save(tmp_path / "odd.npy", rows)
     return tmp_path / "odd.npy"
-
-
-@pytest.fixture
-def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "save", lambda figure, path: path.touch())
 
 
 def lines(end: End) -> list[dict[str, Any]]:

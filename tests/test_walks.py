@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 import math
 import re
@@ -22,13 +20,13 @@ from conftest import Build
 from members import MEMBERS, Case
 from numpy.testing import assert_allclose
 from PIL import Image
+from test_cli import call, succeed
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 from torch.testing import assert_close
 
 from pyrovae import codes, generate, pairing, paths, plots, supports, walks
 from pyrovae.assembly import build
-from pyrovae.cli import main
 from pyrovae.config import resolve
 from pyrovae.data import Split, load
 from pyrovae.diagnostics import Subject
@@ -607,20 +605,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ("--set", "data.limit=60", "--set", "network.hidden=[8]", "--latent-dim", "3")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "save", lambda figure, path: path.touch())
-        call("train", *small, "--epochs", "1", "--run", path)
+        succeed("train", *small, "--epochs", "1", "--run", path)
     return path
-
-
-def call(*arguments: Any) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int | None)
-    return ended.value.code or 0, out.getvalue(), err.getvalue()
 
 
 def archive(file: Path) -> dict[str, np.ndarray]:

@@ -28,14 +28,11 @@ from pyrovae.diagnostics._codes import (
 )
 from pyrovae.distributions.mixture import cross_log_prob
 from pyrovae.programs import Program, particle_plate
-from pyrovae.quantities import Mean, mean
+from pyrovae.quantities import NEAR_CEILING, Mean, mean
 from pyrovae.randomness import seeded
 
 NUMBERS_AT_ONCE = 2**21
 """How many coordinates of pairs of a code and a datum are in memory at a time."""
-
-NEAR_CEILING = 1.0
-"""Nats below log N in which an estimate of I(x; z) is taken to be at its ceiling."""
 
 
 class Aggregate(Diagnostic):
