@@ -175,8 +175,17 @@ def _same_objects(func: Any, result: Any, args: Any, kwargs: Any) -> Any:
     return tree_map_only(Tensor, lambda value: given.get(id(value), value), result)
 
 
+def _is_mask(places: Any) -> bool:
+    return isinstance(places, Tensor) and places.dtype == torch.bool
+
+
 class _Numbers(TorchFunctionMode):
-    """Tensors from numbers of Python, and these from tensors, are copied, as torch does out of sight."""
+    """Does with the numbers of Python what torch does out of sight, in C++, for a real accelerator.
+
+    Tensors from numbers, and numbers from tensors, are copied. A number that is written where a mask says
+    (``x[mask] = 0``) stays with the processor, and torch fills by the mask: nobody waits. For a device that
+    torch does not know, it would make a tensor of the number there, and look up the places.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -184,6 +193,9 @@ class _Numbers(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is Tensor.tolist:
             return func(args[0].cpu())
+        if func is Tensor.__setitem__ and _is_mask(args[1]) and isinstance(args[2], (int, float)):
+            args[0].masked_fill_(args[1], args[2])
+            return None
         if func not in (torch.tensor, torch.as_tensor, Tensor.new_tensor):
             return func(*args, **kwargs)
         device = kwargs.pop("device", None)

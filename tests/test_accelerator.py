@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -258,6 +259,7 @@ def test_the_pretended_accelerator_refuses_what_a_real_one_refuses() -> None:
         lambda x: x.new_tensor(1.0),
         lambda x: torch.tensor([1.0], device=x.device),
         lambda x: x[torch.tensor([0])],
+        lambda x: operator.setitem(x, x > 0, torch.zeros((), device=x.device)),
     ],
 )
 def test_the_pretended_accelerator_sees_who_waits_for_it(waiting: Callable[[Tensor], Any]) -> None:
@@ -266,6 +268,15 @@ def test_the_pretended_accelerator_sees_who_waits_for_it(waiting: Callable[[Tens
         waiting(x)
     with pretended(waits=False), pytest.raises(Waited):
         waiting(x)
+
+
+def test_the_pretended_accelerator_fills_by_a_mask_without_waiting() -> None:
+    with pretended() as far:
+        x = torch.tensor([1.0, -1.0]).to(far)
+    with pretended(waits=False):
+        x[x > 0] = 2
+        x[x < 0] = float("inf")
+    assert back(x).tolist() == [2, float("inf")]
 
 
 def test_the_pretended_accelerator_may_lack_double_precision() -> None:
