@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch.distributions import Independent
 
 from pyrovae import device
 from pyrovae.data import Split
+from pyrovae.errors import DataError
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
 from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import ROUNDING, Mean
@@ -72,36 +74,75 @@ def score(program: Program, batches: Iterable[Tensor], *, particles: int = 100, 
     return Scores(-estimates.log_likelihood, error, estimates.pareto_k)
 
 
-def threshold(surprise: Tensor, level: float) -> Mean:
-    r"""The score that a share of the data does not exceed, with its standard error over data.
-
-    .. math:: x_{(\lceil p n \rceil)}, \qquad \tfrac{1}{2} \bigl(x_{(\lceil p n + s \rceil)}
-       - x_{(\lfloor p n - s \rfloor)}\bigr), \quad s = \sqrt{p (1 - p) n}
-
-    Of n data, those below the population's quantile are binomial, p n with a standard deviation of s. Where
-    one of these ranks is none of 1 to n, the data are too few for an error at this level: it is not a number.
+def rows_needed(level: float) -> int:
+    """How many held-out rows a threshold at a level needs: the smallest n with ceil((n + 1) p) <= n.
 
     Args:
-        surprise: scores, (n,).
         level: p, between 0 and 1.
 
     Raises:
         ValueError: the level is not between 0 and 1.
 
     Example:
-        >>> threshold(torch.arange(1.0, 101.0), 0.9)
+        >>> rows_needed(0.99)
+        99
+    """
+    p = _exactly(level)
+    return math.ceil(p / (1 - p))
+
+
+def threshold(held_out: Tensor, level: float) -> Mean:
+    r"""The score that a new datum exceeds with a probability of at most 1 - p, with its error over data.
+
+    .. math:: x_{(\lceil (n + 1) p \rceil)}, \qquad \tfrac{1}{2} \bigl(x_{(\lceil r + s \rceil)}
+       - x_{(\lfloor r - s \rfloor)}\bigr), \quad r = (n + 1) p, \quad s = \sqrt{p (1 - p) n}
+
+    This is the conformal quantile. The promise holds for every n and every model, on the average over
+    held-out rows, if the new datum and these rows are exchangeable (say, drawn independently from one
+    population) and the model has not seen them. Training rows are no such rows: their scores are too low.
+    Where the rows have chosen something, as validation rows choose the checkpoint ``best``, the promise is
+    approximate.
+
+    The error is half the distance of the scores one standard deviation s of the rank apart. Where one of
+    these ranks is none of 1 to n, the data are too few for an error at this level: it is not a number.
+
+    Args:
+        held_out: scores of rows that the model was not trained on, (n,), in nats; one that is not a number
+            counts as the highest.
+        level: p, between 0 and 1.
+
+    Raises:
+        ValueError: the level is not between 0 and 1.
+        DataError: there are fewer rows than the level needs.
+
+    Source: Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005, section 2.2; Lei,
+    G'Sell, Rinaldo, Tibshirani and Wasserman, *Distribution-Free Predictive Inference for Regression*, 2018,
+    section 2.
+
+    Example:
+        >>> threshold(torch.arange(1.0, 100.0), 0.9)  # n = 99
         Mean(value=90.0, monte_carlo_error=nan, data_error=3.0)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"the level of a threshold lies between 0 and 1, and is not {level}")
-    ordered, n = surprise.sort().values, len(surprise)
+    needed, n = rows_needed(level), len(held_out)
+    if n < needed:
+        raise DataError(
+            f"a threshold at {level:g} needs {needed:,} held-out rows or more, and there are {n:,}"
+        )
+    ordered = held_out.sort().values
 
     def at(rank: int) -> float:
         return ordered[rank - 1].item() if 1 <= rank <= n else math.nan
 
-    middle, spread = level * n, math.sqrt(level * (1 - level) * n)
-    low, high = math.floor(middle - spread + ROUNDING), math.ceil(middle + spread - ROUNDING)
-    return Mean(at(max(1, math.ceil(middle - ROUNDING))), data_error=(at(high) - at(low)) / 2)
+    rank, spread = (n + 1) * _exactly(level), math.sqrt(level * (1 - level) * n)
+    low, high = math.floor(rank - spread + ROUNDING), math.ceil(rank + spread - ROUNDING)
+    return Mean(at(math.ceil(rank)), data_error=(at(high) - at(low)) / 2)
+
+
+def _exactly(level: float) -> Fraction:
+    """The level as the decimal that it was written as: 0.99 of 100 is 99, and no more."""
+    if not 0 < level < 1:
+        raise ValueError(f"the level of a threshold lies between 0 and 1, and is not {level}")
+    return Fraction(str(float(level)))
 
 
 def auroc(usual: Tensor, outlying: Tensor) -> Mean:

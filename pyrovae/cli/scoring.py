@@ -26,17 +26,18 @@ if TYPE_CHECKING:
     from pyrovae.plots import Surprising
     from pyrovae.programs import Program
     from pyrovae.quantities import Mean
+    from pyrovae.run import Run
     from pyrovae.score import Scores
 
 BATCH = 100
 """Data at a time; does not change the numbers."""
 
 REFERENCE = 1000
-"""How many training rows set a threshold."""
+"""How many held-out rows set a threshold, where its level does not need more."""
 
 
 class Reference(NamedTuple):
-    """Scores of training rows, and the threshold that comes from them."""
+    """Scores of held-out rows, and the threshold that comes from them."""
 
     scores: Scores
     threshold: Mean
@@ -51,15 +52,16 @@ def score(
         typer.Option(
             "--threshold",
             metavar="LEVEL",
-            help="Flag rows with a higher score than this share of training rows, as 0.99.",
+            help="Flag rows above the score that new rows exceed with a probability of at most 1 - LEVEL "
+            "(as 0.99); it comes from the run's validation rows.",
         ),
     ] = None,
     reference: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="How many training rows, chosen by the seed, set the threshold.",
-            show_default=str(REFERENCE),
+            help="How many validation rows, chosen by the seed, set the threshold.",
+            show_default=f"{REFERENCE}, or as many as LEVEL needs",
         ),
     ] = None,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 100,
@@ -71,7 +73,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each row.")] = False,
 ) -> None:
     """-log p(x) of each datum in nats, the most surprising first: a line for each, for a person or a pipe."""
-    from pyrovae.score import reference_rows, threshold
+    from pyrovae.score import threshold
 
     if level is not None and not 0 < level < 1:
         raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
@@ -79,15 +81,15 @@ def score(
         raise ConfigError([Problem("--reference", "is of rows that set a threshold: give --threshold, too")])
     if out is not None and not top:
         raise ConfigError([Problem("--out", "is where the figure is written, and --top 0 asks for none")])
+    held_out = None if level is None else _held_out(given.run, level, reference, seed)
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed)
     remarks = [*run.caveats, *_remarks(found, is_likelihood=is_likelihood)]
     known = None
-    if level is not None:
-        training = reference_rows(run.evaluation_rows("train")[0], reference or REFERENCE, seed=seed)
-        scores = _scored(run.program, training, particles, seed)
+    if level is not None and held_out is not None:
+        scores = _scored(run.program, held_out, particles, seed)
         known = Reference(scores, threshold(scores.surprise, level))
-        remarks.append(_in_words(known, level, found))
+        remarks += _promise(known, level, found, given)
     if top:
         surprising, more = _surprising(run.program, rows, found, top, seed)
         figure = _drawn(
@@ -122,14 +124,43 @@ def _remarks(found: Scores, *, is_likelihood: bool) -> Iterator[str]:
         )
 
 
-def _in_words(known: Reference, level: float, found: Scores) -> str:
-    limit, above = known.threshold, int((found.surprise > known.threshold.value).sum())
+def _held_out(run: Run, level: float, count: int | None, seed: int) -> Split:
+    """The validation rows that set a threshold: no training rows, and enough for the level."""
+    from pyrovae.errors import RunError
+    from pyrovae.score import reference_rows, rows_needed
+
+    needed = rows_needed(level)
+    if count is not None and count < needed:
+        raise ConfigError([Problem("--reference", f"--threshold {level:g} needs {needed:,} rows or more")])
+    more = "train a run with a larger share of them (--set data.validation=0.2)"
+    try:
+        rows, _ = run.evaluation_rows("validation")
+    except RunError as error:
+        reason = f"comes from rows that were held out of training, and {error}"
+        raise ConfigError([Problem("--threshold", f"{reason}: {more}")]) from None
+    if len(rows) < needed:
+        reason = f"{level:g} needs {needed:,} validation rows or more, and the run has {len(rows):,}"
+        raise ConfigError([Problem("--threshold", f"{reason}: give a lower level, or {more}")])
+    return reference_rows(rows, count or max(REFERENCE, needed), seed=seed)
+
+
+def _promise(known: Reference, level: float, found: Scores, given: GivenData) -> Iterator[str]:
+    """What the threshold is, what it promises, and of which rows it does not."""
+    limit, above = known.threshold, sum(_flags(known, found))
     error = f" ± {limit.data_error:.2g}" if math.isfinite(limit.data_error) else ""
-    return (
-        f"threshold {limit.value:.2f}{error} nats, which a share of {level:g} of "
-        f"{len(known.scores.surprise):,} training rows do not exceed, and {above:,} of "
-        f"{len(found.surprise):,} rows do{'' if error else '; the former are too few for an error'}"
+    yield (
+        f"threshold {limit.value:.2f}{error} nats, from {len(known.scores.surprise):,} validation rows: a "
+        f"new row like these is above it with a probability of at most {1 - level:.3g} (if the rows are "
+        f"exchangeable); of these {len(found.surprise):,} rows {above:,} are"
     )
+    if given.data is None and given.split_name != "test":
+        seen = "set it" if given.split_name == "validation" else "were trained on"
+        yield f"this promise is about new rows: these rows {seen}"
+
+
+def _flags(known: Reference, found: Scores) -> list[bool]:
+    """Which rows are above the threshold; a score that is not a number is."""
+    return [not score <= known.threshold.value for score in found.surprise.tolist()]
 
 
 def _surprising(
@@ -157,20 +188,21 @@ def _drawn(found: Scores, surprising: Surprising, known: Reference | None, title
 
     if known is None:
         return plots.scores(found.surprise, surprising, title=title)
-    limit, of_training = known.threshold.value, known.scores.surprise
-    return plots.scores(found.surprise, surprising, reference=of_training, threshold=limit, title=title)
+    limit, held_out = known.threshold.value, known.scores.surprise
+    return plots.scores(found.surprise, surprising, reference=held_out, threshold=limit, title=title)
 
 
 def _lines(rows: Split, found: Scores, known: Reference | None) -> Iterator[dict[str, Any]]:
     """A line for each datum, the highest score first; what is not a finite number is nothing."""
     labels = None if rows.labels is None else rows.labels.tolist()
+    flags = None if known is None else _flags(known, found)
     for i in found.ranking.tolist():
         line: dict[str, Any] = {"row": i} | ({} if labels is None else {"label": labels[i]})
         line["score_nats"] = tables.finite(found.surprise[i].item())
         line["error_nats"] = tables.finite(found.error[i].item())
         line["pareto_k"] = tables.finite(found.pareto_k[i].item())
-        if known is not None:
-            line["flagged"] = found.surprise[i].item() > known.threshold.value
+        if flags is not None:
+            line["flagged"] = flags[i]
         yield line
 
 

@@ -55,7 +55,7 @@ def scores(
     Args:
         surprise: -log p(x) of each datum in nats.
         surprising: the data with the highest scores; the first eight are shown.
-        reference: scores of data to compare with, as those of training.
+        reference: scores of held-out data, which set the threshold.
         threshold: the score above which data are flagged.
         title: of the whole figure.
 
@@ -148,7 +148,7 @@ def _histogram(axis: Axes, surprise: Array, reference: ArrayLike | None, thresho
     low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
     edges = list(np.linspace(low, high if high > low else low + 1, MOST_BINS + 1))
     for values in others:
-        _bars(axis, values, edges, "training rows", color=GREY, alpha=0.6)
+        _bars(axis, values, edges, "held-out rows", color=GREY, alpha=0.6)
     _bars(axis, surprise, edges, "rows scored", histtype="step", color=BLUE)
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4g}")
