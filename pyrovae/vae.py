@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -101,13 +101,15 @@ class VAE(TransformerMixin, BaseEstimator):
         self.train = train
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Train on the rows of X, from fresh weights.
 
         Args:
             X: (n, \\*event_shape), in the unit that the likelihood takes; only ``data`` rescales them. Values
-                in [0, 1] are binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``.
-            y: labels, which only ``data["exclude_labels"]`` looks at.
+                in [0, 1] are binarised for ``bernoulli``, unless ``data`` has ``binarize="none"``. An
+                array, a tensor, a DataFrame, a data set of PyTorch or another container that
+                :func:`pyrovae.data.from_arrays` names.
+            y: labels, which only ``data["exclude_labels"]`` looks at; without it, anything.
 
         Raises:
             ConfigError: a wrong argument, or X outside the support of the likelihood.
@@ -124,7 +126,7 @@ class VAE(TransformerMixin, BaseEstimator):
         self._train(Run.start(config, dataset=dataset, objects=objects))
         return self
 
-    def resume(self, X: ArrayLike, y: Any = None, *, epochs: int | None = None) -> Self:
+    def resume(self, X: Any, y: Any = None, *, epochs: int | None = None) -> Self:
         """Go on where a saved run stopped, on the same rows.
 
         Args:
@@ -142,11 +144,11 @@ class VAE(TransformerMixin, BaseEstimator):
         self._train(Run.resume(folder.path, epochs=epochs, dataset=dataset))
         return self
 
-    def transform(self, X: ArrayLike) -> Array:
+    def transform(self, X: Any) -> Array:
         """Posterior means E_q[z] of the rows of X, (n, latent_dim)."""
         return generate.encode(self.program_, self._rows(X).batches()).numpy(force=True)
 
-    def reconstruct(self, X: ArrayLike) -> Array:
+    def reconstruct(self, X: Any) -> Array:
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
         return generate.reconstruct(self.program_, self._rows(X).batches()).mean.numpy(force=True)
 
@@ -154,7 +156,7 @@ class VAE(TransformerMixin, BaseEstimator):
         """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
         return generate.sample(self.program_, n, seed=seed).x.numpy(force=True)
 
-    def score_samples(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
+    def score_samples(self, X: Any, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
         """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
 
         Args:
@@ -166,11 +168,11 @@ class VAE(TransformerMixin, BaseEstimator):
         estimates = evaluate(self.program_, batches, particles=particles, seed=seed, tails=False)
         return estimates.log_likelihood.numpy()
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, in nats per row."""
         return float(self.score_samples(X).mean())
 
-    def evaluate(self, X: ArrayLike, *, particles: int = 1000, seed: int = 0) -> Evaluation:
+    def evaluate(self, X: Any, *, particles: int = 1000, seed: int = 0) -> Evaluation:
         """ELBO, its terms and log p(x) on the rows of X: means with their errors, and estimates of every row.
 
         Args:
@@ -182,7 +184,7 @@ class VAE(TransformerMixin, BaseEstimator):
         batches = rows.dataset.train.drawn().batches(ROWS_AT_ONCE)
         return self.run.evaluate(batches, particles=particles, seed=seed, is_likelihood=rows.is_likelihood)
 
-    def diagnose(self, X: ArrayLike, name: str, *, seed: int = 0, **options: Any) -> Findings:
+    def diagnose(self, X: Any, name: str, *, seed: int = 0, **options: Any) -> Findings:
         """What a diagnostic finds in the rows of X, or why it has nothing to say.
 
         Args:
@@ -262,14 +264,14 @@ class VAE(TransformerMixin, BaseEstimator):
         }
         return _plain(layer)
 
-    def _dataset(self, options: Any, X: ArrayLike, y: Any) -> Dataset:
+    def _dataset(self, options: Any, X: Any, y: Any) -> Dataset:
         return from_arrays(X, y, name="X", **cutting(options))
 
-    def _rows(self, X: ArrayLike) -> Split:
+    def _rows(self, X: Any) -> Split:
         """The rows of X as evaluation takes them: divided as in training, and binarised once if at all."""
         return self._prepared(X).dataset.train.drawn()
 
-    def _prepared(self, X: ArrayLike) -> Prepared:
+    def _prepared(self, X: Any) -> Prepared:
         """The rows of X as the likelihood takes them."""
         options = self.run.config.data
         dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)

@@ -813,6 +813,10 @@ def _save(name: str, **arrays: Any) -> Callable[[Path], dict[str, Any]]:
     return prepare
 
 
+def _excluding(**arrays: Any) -> Callable[[Path], dict[str, Any]]:
+    return lambda root: {**_save("a.npz", **arrays)(root), "exclude_labels": [1]}
+
+
 def _renamed(name: str, other: str) -> Callable[[Path], dict[str, Any]]:
     def prepare(root: Path) -> dict[str, Any]:
         path = Path(_save(name, x=np.ones((4, 2)))(root)["source"])
@@ -867,8 +871,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         _save("a.npz", x=np.array([[{}]], object)),
         r"a\.npz cannot be read .* without objects",
     ),
-    "strings": (_save("a.npy", x=np.array([["a"]])), r"a\.npy: rows are made of real numbers, .* dtype <U1"),
-    "complex": (_save("a.npy", x=ONES * 1j), "real numbers, and these have dtype complex128"),
+    "strings": (_save("a.npy", x=np.array([["a"]])), r"a\.npy: rows are made of real numbers, .* hold text"),
+    "complex": (_save("a.npy", x=ONES * 1j), "real numbers, and these hold complex numbers; numpy.stack"),
     "one dimension": (_save("a.npy", x=np.ones(4)), r"at least 2 dimensions, and the shape is \(4,\)"),
     "no rows": (_save("a.npz", x=np.ones((0, 4))), r"there is nothing in an array of shape \(0, 4\)"),
     "nan": (
@@ -880,11 +884,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "more keys": (_save("a.npz", x=ONES, z=ONES), r"a\.npz holds 'x', 'z'; wanted"),
     "both keys": (_save("a.npz", x=ONES, train=ONES), "'x' and 'train' mean the same; keep one"),
     "labels of none": (_save("a.npz", x=ONES, y_test=np.ones(4)), "labels for test rows and no test rows"),
-    "few labels": (_save("a.npz", x=ONES, y=np.ones(3)), r"4 rows want labels of shape \(4,\), .* \(3,\)"),
-    "real labels": (_save("a.npz", x=ONES, y=ONES[:, 0] / 2), "labels are whole numbers or strings"),
+    "few labels": (_excluding(x=ONES, y=np.ones(3)), r"4 rows want labels of shape \(4,\), .* \(3,\)"),
+    "real labels": (_excluding(x=ONES, y=ONES[:, 0] / 2), "labels are whole numbers or strings"),
     "shapes": (_save("a.npz", x=ONES, test=np.ones((4, 3))), r"shape \(2,\) and test rows have \(3,\)"),
     "part without labels": (
-        lambda root: {**_save("a.npz", x=ONES, y=np.arange(4), test=ONES)(root), "exclude_labels": [1]},
+        _excluding(x=ONES, y=np.arange(4), test=ONES),
         r"the rows of a\.npz \(test\) have no labels",
     ),
     "npy as npz": (_renamed("a.npy", "b.npz"), r"b\.npz is no .npz archive; .* ends in \.npy"),

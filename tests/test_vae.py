@@ -18,6 +18,7 @@ from pyro.optim import Adam
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import Size
@@ -577,3 +578,16 @@ def test_a_source_beside_the_data_is_refused() -> None:
 def test_no_samples_are_refused(vae: VAE, n: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         vae.sample(n)
+
+
+def test_a_pipeline_may_have_targets_that_are_no_labels() -> None:
+    targets = X.reshape(120, -1).sum(1)
+    pipeline = make_pipeline(small(epochs=1), Ridge()).fit(X, targets)
+    assert pipeline.predict(X).shape == (120,)
+    assert numbers(pipeline[0]) == numbers(small(epochs=1).fit(X))
+
+
+def test_a_resumed_run_checks_no_labels_that_nobody_reads(tmp_path: Path) -> None:
+    fitted = small(epochs=1).fit(X, X)
+    fitted.save(tmp_path / "run")
+    assert len(fitted.resume(X, np.full(120, np.nan), epochs=2).history) == 2

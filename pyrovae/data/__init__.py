@@ -10,12 +10,10 @@ import difflib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-
-from numpy.typing import ArrayLike
-from torch import Tensor
+from typing import Any
 
 from pyrovae.component import module_names
-from pyrovae.data._arrays import read_npy, read_npz, split_of
+from pyrovae.data._arrays import SUFFIXES, parts_of, read_file
 from pyrovae.data._cut import Parts, assemble
 from pyrovae.data._dataset import Binarization, Dataset, Split
 from pyrovae.data._images import read_folder
@@ -23,7 +21,6 @@ from pyrovae.errors import DataError
 
 __all__ = ["Binarization", "Dataset", "Split", "from_arrays", "load", "names"]
 
-_READERS = {".npy": read_npy, ".npz": read_npz}
 _PATHS = "a path to a .npy or .npz file or to a folder of images"
 _FROM_CSV = (
     """; np.save("table.npy", np.loadtxt("table.csv", delimiter=",", skiprows=1)) makes one of a table"""
@@ -70,7 +67,7 @@ def load(
         >>> load("digits").describe()
         'digits: 1,293 train, 144 validation, 360 test rows of (1, 8, 8), values 0 to 1'
     """
-    name, parts = _read(str(source), data_dir, size, color)
+    name, parts = _read(str(source), data_dir, size, color, needs_labels=bool(exclude_labels))
     return assemble(
         name,
         parts,
@@ -83,8 +80,8 @@ def load(
 
 
 def from_arrays(
-    x: ArrayLike | Tensor,
-    y: ArrayLike | Tensor | None = None,
+    x: Any,
+    y: Any = None,
     *,
     name: str = "array",
     validation: float = 0.1,
@@ -95,10 +92,16 @@ def from_arrays(
 ) -> Dataset:
     """A dataset of rows ``x``, and labels ``y``, that are there already; options as in :func:`load`.
 
-    Values are taken as they are and divided by ``divisor`` only where it is given.
+    Values are taken as they are and divided by ``divisor`` only where it is given. Labels are checked only
+    where ``exclude_labels`` reads them; those that are no classes are left out.
+
+    Args:
+        x: Rows, in an array (masked cells are missing ones), a tensor, a DataFrame or table of pandas, polars
+            or pyarrow, a sparse matrix, a data set or a loader of PyTorch, or a list of rows or images.
+        y: One label a row; those of a data set, where none are given.
 
     Raises:
-        DataError: Rows that are no numbers, or not finite.
+        DataError: Rows that are no numbers, or not finite; a container whose rows are not plain.
 
     Example:
         >>> from_arrays(X, validation=0.2, test=0.2).event_shape
@@ -106,7 +109,7 @@ def from_arrays(
     """
     return assemble(
         name,
-        Parts(split_of(name, x, y)),
+        parts_of({"train": (name, x, y)}, needs_labels=bool(exclude_labels)),
         validation=validation,
         test=test,
         limit=limit,
@@ -115,7 +118,9 @@ def from_arrays(
     )
 
 
-def _read(source: str, data_dir: Path | None, size: tuple[int, int] | None, color: bool) -> tuple[str, Parts]:
+def _read(
+    source: str, data_dir: Path | None, size: tuple[int, int] | None, color: bool, *, needs_labels: bool
+) -> tuple[str, Parts]:
     path = Path(source).expanduser()
     named = source in names()
     if path.is_dir() and not named:
@@ -124,17 +129,17 @@ def _read(source: str, data_dir: Path | None, size: tuple[int, int] | None, colo
         raise DataError(f"data.size and data.color are for folders of images, and {source} is none.")
     if named:
         return source, importlib.import_module(f"{__name__}.{source.replace('-', '_')}").read(data_dir)
-    return path.name, _read_file(source, path)
+    return path.name, _read_file(source, path, needs_labels)
 
 
-def _read_file(source: str, path: Path) -> Parts:
-    read = _READERS.get(path.suffix.lower())
-    if read is not None and path.is_file():
-        return read(path)
+def _read_file(source: str, path: Path, needs_labels: bool) -> Parts:
+    is_array = path.suffix.lower() in SUFFIXES
+    if is_array and path.is_file():
+        return read_file(path, needs_labels=needs_labels)
     if path.exists():
         from_csv = _FROM_CSV if path.suffix.lower() == ".csv" else ""
         raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}{from_csv}.")
-    if read is not None or len(path.parts) > 1:
+    if is_array or len(path.parts) > 1:
         raise DataError(f"There is no file or folder {source}.")
     raise DataError(_unknown(source))
 

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrovae.data._containers import contents, label_array
 from pyrovae.data._cut import Parts
 from pyrovae.data._dataset import Labels, Split
 from pyrovae.data._disk import RowsOnDisk
 from pyrovae.errors import DataError
+
+SUFFIXES = (".npy", ".npz")
+"""How the names of files end that arrays are read from."""
 
 # Each part of an .npz: the keys its rows may have, and the keys its labels may have.
 _KEYS = {
@@ -36,27 +40,41 @@ _IN_MEMORY = 2**28
 _CHUNK_CELLS = 2**20
 
 
-def read_npy(path: Path) -> Parts:
-    """The rows of a .npy file: in memory, or on disk where the file is large."""
+def read_file(path: Path, *, needs_labels: bool) -> Parts:
+    """The rows of a .npy or .npz file, which stay on disk where there is one array and the file is large.
+
+    The held-out rows and the labels of an .npz file stand under the keys of ``_KEYS``.
+    """
+    if path.suffix.lower() == ".npy":
+        return parts_of({"train": (path.name, _mapped(path), None)}, needs_labels=needs_labels)
+    arrays = _members(path)
+    _check_keys(path.name, arrays.keys())
+    found = {part: _part(path.name, arrays, part) for part in _KEYS}
+    return parts_of({part: each for part, each in found.items() if each}, needs_labels=needs_labels)
+
+
+def parts_of(given: Mapping[str, tuple[str, Any, Any]], *, needs_labels: bool) -> Parts:
+    """Rows and their labels, checked and stored.
+
+    Args:
+        given: For each part, what an error calls its rows, any container of these, and their labels or None.
+        needs_labels: Whether labels that are no classes are refused; else they are left out.
+    """
+    return Parts(**{part: _split(*each, needs_labels) for part, each in given.items()})
+
+
+def _split(place: str, values: Any, labels: Any, needs_labels: bool) -> Split:
+    held = contents(place, values)
+    stored = _rows(place, held.rows)
+    labels = held.labels if labels is None else labels
+    return Split(stored, None if labels is None else _labels(place, labels, len(stored), needs_labels))
+
+
+def _mapped(path: Path) -> NDArray[Any]:
     with _reading(path.name):
         # Copy on write, since torch takes no array that is read-only; a system may refuse to map a file that
         # is larger than its memory so.
-        array = np.lib.format.open_memmap(path, mode="r" if path.stat().st_size > _IN_MEMORY else "c")
-    return Parts(split_of(path.name, array))
-
-
-def read_npz(path: Path) -> Parts:
-    """The rows of an .npz file, and its held-out rows and labels, under the keys of ``_KEYS``."""
-    arrays = _members(path)
-    _check_keys(path.name, arrays.keys())
-    parts = {key: _part(path.name, arrays, key) for key in _KEYS}
-    return Parts(**{key: part for key, part in parts.items() if part is not None})
-
-
-def split_of(place: str, rows: ArrayLike | Tensor, labels: ArrayLike | Tensor | None = None) -> Split:
-    """Rows, and labels if there are any, checked and stored; ``place`` is what an error calls them."""
-    stored = _rows(place, _array(place, rows))
-    return Split(stored, None if labels is None else _labels(place, _array(place, labels), len(stored)))
+        return np.lib.format.open_memmap(path, mode="r" if path.stat().st_size > _IN_MEMORY else "c")
 
 
 @contextlib.contextmanager
@@ -78,11 +96,13 @@ def _members(path: Path) -> dict[str, NDArray[Any]]:
         return dict(archive)
 
 
-def _part(place: str, arrays: Mapping[str, NDArray[Any]], part: str) -> Split | None:
+def _part(
+    place: str, arrays: Mapping[str, NDArray[Any]], part: str
+) -> tuple[str, NDArray[Any], NDArray[Any] | None] | None:
     rows, labels = (_member(place, arrays, keys) for keys in _KEYS[part])
     if rows is None and labels is not None:
         raise DataError(f"{place}: there are labels for {part} rows and no {part} rows.")
-    return None if rows is None else split_of(f"{place} ({part})", rows, labels)
+    return None if rows is None else (f"{place} ({part})", rows, labels)
 
 
 def _member(place: str, arrays: Mapping[str, NDArray[Any]], keys: tuple[str, ...]) -> NDArray[Any] | None:
@@ -99,24 +119,12 @@ def _check_keys(place: str, found: Set[str]) -> None:
         raise DataError(f"{place} holds {keys}; wanted are {_WANTED}, and nothing else.")
 
 
-def _array(place: str, values: ArrayLike | Tensor) -> NDArray[Any]:
-    if isinstance(values, np.memmap):
-        return values
-    if isinstance(values, Tensor):
-        # NumPy has no bfloat16, and float32 is what is stored anyway.
-        return (values.float() if values.is_floating_point() else values).numpy(force=True)
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{place}: these are not rows of one shape ({error}).") from error
-
-
 def _rows(place: str, array: NDArray[Any]) -> Tensor | RowsOnDisk:
-    if array.dtype.kind not in "buif":
-        raise DataError(f"{place}: rows are made of real numbers, and these have dtype {array.dtype}.")
     if array.ndim < 2:
+        advice = "; rows.reshape(-1, 1) makes each number a row, rows.reshape(1, -1) all of them one"
         raise DataError(
-            f"{place}: one row a datum is wanted, at least 2 dimensions, and the shape is {array.shape}."
+            f"{place}: one row a datum is wanted, at least 2 dimensions, and the shape is {array.shape}"
+            f"{advice if array.ndim else ''}."
         )
     if not array.size:
         raise DataError(f"{place}: there is nothing in an array of shape {array.shape}.")
@@ -153,7 +161,17 @@ def _chunks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     return ((start, array[start : start + size]) for start in range(0, len(array), size))
 
 
-def _labels(place: str, labels: NDArray[Any], n: int) -> Labels:
+def _labels(place: str, given: Any, n: int, needed: bool) -> Labels | None:
+    """Labels as classes; ``None`` for those that are none, where nobody needs them."""
+    try:
+        return _classes(place, label_array(place, given), n)
+    except DataError:
+        if needed:
+            raise
+        return None
+
+
+def _classes(place: str, labels: NDArray[Any], n: int) -> Labels:
     if labels.shape != (n,):
         raise DataError(f"{place}: {n} rows want labels of shape ({n},), and theirs is {labels.shape}.")
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
