@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any
 
@@ -96,8 +98,81 @@ def test_renyis_bound_falls_with_its_order_from_the_importance_weighted_one_to_t
     assert bounds[-1] == pytest.approx(exact.elbo.mean().item(), abs=0.02)
 
 
+NEAR_ONE = (1e-3, 1e-5, 1e-7, 1e-9, 1e-12, 1e-16)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_renyis_bound_tends_to_the_elbo_in_value_and_gradient(precision: torch.dtype) -> None:
+    exact = solve(2, shift=0.3, stretch=1.4)
+    program, x = exact.program.to(precision), exact.x.to(precision)
+
+    def at(alpha: float) -> tuple[float, Tensor]:
+        objective = objective_of(program, "renyi", particles=20, alpha=alpha)
+        with seeded(3):
+            loss = objective(x).loss
+        return -loss.item(), gradient(lambda: loss, program).double()
+
+    elbo, slope = at(1.0)
+    objective = objective_of(program, "elbo", particles=20)
+    with seeded(3):
+        loss = objective(x).loss
+    assert elbo == pytest.approx(-loss.item(), rel=1e-6)
+    torch.testing.assert_close(slope, gradient(lambda: loss, program).double(), rtol=1e-4, atol=1e-5)
+    for small in NEAR_ONE:
+        value, other = at(1 - small)
+        # What separates the two is (1 - alpha) / 2 times the variance of log w, which is below 1 here.
+        assert elbo - 1e-5 * abs(elbo) * (precision == torch.float32) - 1e-9 <= value <= elbo + small + 1e-5
+        torch.testing.assert_close(other, slope, rtol=1e-4, atol=1e-5 + 10 * small)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1 - 1e-7, 1.0])
+def test_a_bound_of_weights_that_are_far_apart_or_far_from_0_is_the_one_in_double_precision(
+    alpha: float,
+) -> None:
+    objective = objective_of(solve(2).program, "renyi", alpha=alpha)
+    for log_weights in (
+        1e5 + torch.randn(30, 4, dtype=torch.float64),
+        300 * torch.randn(30, 4, dtype=torch.float64),
+        torch.randn(5000, 4, dtype=torch.float64),
+    ):
+        power = Fraction(1) - Fraction(alpha)
+        with localcontext(prec=60):
+            for column, found in zip(
+                log_weights.T.tolist(), objective._bound(log_weights).tolist(), strict=True
+            ):
+                decimals = [Decimal(value) for value in column]
+                if power == 0:
+                    right = sum(decimals) / len(decimals)
+                else:
+                    p = Decimal(power.numerator) / Decimal(power.denominator)
+                    right = (sum((p * value).exp() for value in decimals) / len(decimals)).ln() / p
+                assert found == pytest.approx(float(right), rel=1e-12, abs=1e-12)
+
+
+def test_weights_that_are_0_leave_a_bound_of_minus_infinity() -> None:
+    nothing = torch.full((3, 2), -math.inf)
+    some = torch.tensor([[0.0], [-math.inf]])
+    for alpha in (0.0, 0.5, 1.0):
+        objective = objective_of(solve(2).program, "renyi", alpha=alpha)
+        assert (objective._bound(nothing) == -math.inf).all()
+        assert objective._bound(some).item() == pytest.approx(
+            -math.inf if alpha == 1 else -math.log(2) / (1 - alpha)
+        )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_a_draw_gains_what_the_geometric_mean_of_the_others_would_not_have_brought(alpha: float) -> None:
+    objective = objective_of(solve(2).program, "renyi", alpha=alpha)
+    log_weights = 3 * torch.randn(4, 2, dtype=torch.float64)
+    for k in range(4):
+        replaced = log_weights.clone()
+        replaced[k] = torch.cat([log_weights[:k], log_weights[k + 1 :]]).mean(0)
+        expected = objective._bound(log_weights) - objective._bound(replaced)
+        torch.testing.assert_close(objective._gain(log_weights)[k], expected)
+
+
 @each_dimension
-@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1 - 1e-9, 1.0])
 def test_with_the_exact_posterior_every_draw_gives_the_evidence(d: int, alpha: float) -> None:
     exact = solve(d)
     loss = objective_of(exact.program, "renyi", alpha=alpha, particles=3)(exact.x).loss
@@ -215,7 +290,7 @@ def exact_loss(program: SingleLayer, x: Tensor, family: str, particles: int, alp
 
 
 @pytest.mark.parametrize("family", CODES)
-@pytest.mark.parametrize(("particles", "alpha"), [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.5)])
+@pytest.mark.parametrize(("particles", "alpha"), [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.5), (2, 1 - 1e-6)])
 def test_score_function_gradients_are_the_exact_ones(
     make: Build, family: str, particles: int, alpha: float
 ) -> None:
@@ -272,8 +347,8 @@ def test_pyros_own_bound_leaves_the_guide_of_discrete_codes_untrained(make: Buil
             r"objective.beta: 'beta' is unknown; choose from .*particles",
         ),
         (
-            {"objective": {"name": "renyi", "alpha": 1.0}},
-            r"objective.alpha: 1.0 is not allowed; .* >= 0 and < 1",
+            {"objective": {"name": "renyi", "alpha": 1.5}},
+            r"objective.alpha: 1.5 is not allowed; .* >= 0 and <= 1",
         ),
         ({"objective": "iwae", "posterior": "delta"}, r"objective.name: 'iwae' needs a density"),
         (

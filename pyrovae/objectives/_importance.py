@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from pyro.distributions.util import detach
-from pyro.infer import RenyiELBO
+from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyrovae import sites
+from pyrovae import device, sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Objective, Terms
 from pyrovae.programs import PLATES, Program
@@ -24,6 +23,8 @@ class ImportanceBound(Objective):
        \sum_{k=1}^{K} w_{ik}^{1 - \alpha},
        \qquad w_{ik} = \frac{p(x_i|z_{ik})\, p(z_{ik})}{q(z_{ik}|x_i)}, \quad z_{ik} \sim q(z|x_i)
 
+    With alpha = 1 it is its limit, minus the mean of :math:`\log w_{ik}`, which is minus the ELBO.
+
     Draws without gradients have that of log q(z|x), weighed with what they add to the bound (Mnih and Rezende
     2016): with alpha = 0, Pyro's ``RenyiELBO`` leaves the guide of such codes without any gradient.
     """
@@ -32,8 +33,7 @@ class ImportanceBound(Objective):
         super().__init__(program)
         self.alpha = alpha
         self.doubly = doubly
-        self.elbo = RenyiELBO(
-            alpha=alpha,
+        self.elbo = Trace_ELBO(
             num_particles=particles,
             vectorize_particles=True,
             max_plate_nesting=PLATES,
@@ -45,7 +45,8 @@ class ImportanceBound(Objective):
             _refuse_several(guide)
             _forget_score(guide)
         observed, kl = (
-            _by_particle(term, len(x)) for term in (sites.observed(model), sites.kl(model, guide))
+            _by_particle(term, len(x)).to(device.widest(x.device))
+            for term in (sites.observed(model), sites.kl(model, guide))
         )
         log_weights = observed - kl
         if self.doubly:
@@ -56,9 +57,20 @@ class ImportanceBound(Objective):
         return Terms(loss.mean(), observed.detach().mean(), kl.detach().mean())
 
     def _bound(self, log_weights: Tensor) -> Tensor:
-        """The bound of each datum from the first dimension's weights, in nats."""
+        r"""The bound of each datum from the first dimension's weights, in nats.
+
+        .. math:: m + \frac{1}{p} \log\Bigl(1 + \frac{1}{K} \sum_{k=1}^{K}
+           \bigl(e^{p (\log w_k - m)} - 1\bigr)\Bigr), \qquad p = 1 - \alpha
+
+        m is the largest log w. Written so, neither a large m nor a small p leaves rounding errors over p.
+        """
         power = 1.0 - self.alpha
-        return ((power * log_weights).logsumexp(0) - math.log(len(log_weights))) / power
+        if power == 0:
+            return log_weights.mean(0)
+        largest = log_weights.detach().amax(0)
+        largest = largest.where(largest.isfinite(), 0.0)  # where all weights are 0, so is their mean
+        excess = torch.expm1(power * (log_weights - largest)).mean(0)
+        return largest + torch.log1p(excess) / power
 
     def _score(self, guide: Trace, log_weights: Tensor) -> Tensor:
         """What has the gradient that comes through the choice of draws without gradients, (n,)."""
@@ -106,4 +118,4 @@ def _weigh_gradients(guide: Trace, weights: Tensor) -> None:
         event_dim = guide.nodes[name]["fn"].event_dim  # type: ignore[attr-defined]
         batch = value.shape[: value.dim() - event_dim]
         if value.requires_grad:
-            value.register_hook(weights.reshape(*batch, *[1] * event_dim).mul)
+            value.register_hook(weights.reshape(*batch, *[1] * event_dim).to(value.dtype).mul)

@@ -17,8 +17,8 @@ class Renyi(ImportanceBound):
     .. math:: \mathcal{L}_\alpha(x) = \mathbb{E}_{z_1, \dots, z_K \sim q(z|x)}\Bigl[\frac{1}{1 - \alpha}
        \log \frac{1}{K} \sum_{k=1}^{K} \Bigl(\frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}\Bigr)^{1 - \alpha}\Bigr]
 
-    A lower bound of log p(x) for every alpha in [0, 1): the importance-weighted one at 0, and towards the
-    ELBO at 1. Smaller ones cover the posterior, larger ones seek its mode.
+    A lower bound of log p(x) for every alpha in [0, 1]: the importance-weighted one at 0, and its limit, the
+    ELBO, at 1. Smaller ones cover the posterior, larger ones seek its mode.
 
     Args:
         program: model and guide.
@@ -39,6 +39,6 @@ class Renyi(ImportanceBound):
         program: Program,
         *,
         particles: Annotated[int, Field(ge=1, description="draws of z for each datum and step")] = 5,
-        alpha: Annotated[float, Field(ge=0, lt=1, description="order of the divergence")] = 0.5,
+        alpha: Annotated[float, Field(ge=0, le=1, description="order of the divergence")] = 0.5,
     ) -> None:
         super().__init__(program, particles=particles, alpha=alpha)
