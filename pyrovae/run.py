@@ -30,7 +30,7 @@ from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
 from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, first_batch, steps
 
-PICTURED = 36
+PICTURED = 25
 """How many samples and how many reconstructions a picture of training shows."""
 
 CHECKED = 5
@@ -398,14 +398,15 @@ class Run:
 
         dataset, seed = self.prepared.dataset, self.config.seed
         with seeded(seed, "picture"):
-            rows = (dataset.validation if len(dataset.validation) else dataset.train).rows(slice(PICTURED))
+            split = dataset.validation if len(dataset.validation) else dataset.train
+            rows, shown = split.rows(slice(PICTURED)), split.expected().rows(slice(PICTURED))
         samples = generate.sample(self.program, PICTURED, seed=seed)
         restored = generate.reconstruct(self.program, [rows], seed=seed)
         figure = plots.panels(
             {
-                "E[x|z], codes from the prior": samples.mean.cpu(),
-                "data": rows.cpu(),
-                "E[x|z], codes of these data": restored.mean.cpu(),
+                "validation data" if split is dataset.validation else "training data": shown.cpu(),
+                "the same data through their codes: E[x|z], z ~ q(z|x)": restored.mean.cpu(),
+                "new data: E[x|z], z ~ p(z)": samples.mean.cpu(),
             },
             title=f"epoch {epoch}",
         )

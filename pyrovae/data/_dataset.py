@@ -144,6 +144,10 @@ class Split:
             return self
         return (replace(self, draws="own") if self.draws == "fresh" else self)._settled
 
+    def expected(self) -> Split:
+        """The grey values that bits are drawn from, and are the mean of; other data as they are."""
+        return replace(self, noise=None) if self.noise == "binarized" and self.draws != "middle" else self
+
     def thresholded(self) -> Split:
         """1 where a value is above one half, 0 elsewhere."""
         return replace(self, noise="binarized", draws="middle")._settled

@@ -26,6 +26,9 @@ BLANK = 0.02
 FEWEST_COMPARED = 3
 """Values of a cell that have a spread worth the name: two are always one standard deviation from the mean."""
 
+FEW_PIXELS, ENLARGED = 16, 64
+"""Pictures with fewer rows and columns than the first are shown with about as many as the second."""
+
 AS_THEY_ARE = "value"
 COMPARABLE = "in standard deviations\nof the cell in this figure"
 
@@ -80,7 +83,7 @@ def show(axes: Sequence[Axes], arrays: Sequence[Array]) -> None:
     low, high = scale = scale_of(*shown)
     for axis, values in zip(axes, shown, strict=True):
         if are_pictures(values):
-            axis.imshow(tiled(values, scale), vmin=low, vmax=high)
+            axis.imshow(tiled(enlarged(values), scale), vmin=low, vmax=high)
             axis.set_axis_off()
         else:
             axis.imshow(values, vmin=low, vmax=high, aspect="auto", cmap="viridis")
@@ -142,6 +145,27 @@ def scale_of(*arrays: Array) -> Scale:
     return low, high if high > low else low + 1
 
 
+def enlarged(values: Array) -> Array:
+    """Pictures of few pixels with more of them, so that eyes see shapes and not squares.
+
+    Grey values are interpolated by bicubic splines, within the extremes of all. Bits stay squares.
+
+    Args:
+        values: pictures, as in :func:`grid`; those of many pixels are returned as they are.
+    """
+    from PIL import Image
+
+    height, width = values.shape[-2:]
+    times = math.ceil(ENLARGED / max(height, width))
+    if max(height, width) >= FEW_PIXELS:
+        return values
+    method = Image.Resampling.NEAREST if np.isin(values, (0, 1)).all() else Image.Resampling.BICUBIC
+    size = (times * width, times * height)
+    channels = values.reshape(-1, height, width).astype(np.float32)
+    larger = np.stack([np.asarray(Image.fromarray(channel).resize(size, method)) for channel in channels])
+    return larger.clip(values.min(), values.max()).reshape(*values.shape[:-2], *reversed(size))
+
+
 def tiled(values: Array, scale: Scale, columns: int | None = None) -> Array:
     """Pictures in a grid, white lines between them: (height, width), or (height, width, 3) in [0, 1].
 
@@ -155,9 +179,11 @@ def tiled(values: Array, scale: Scale, columns: int | None = None) -> Array:
     columns = columns or _columns(values)
     rows = math.ceil(n / columns)
     low, high = scale
-    canvas = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), high)
+    line = max(1, width // FEW_PIXELS)
+    down, right = height + line, width + line
+    canvas = np.full((channels, rows * down - line, columns * right - line), high)
     for i, picture in enumerate(pictures):
-        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        top, left = (i // columns) * down, (i % columns) * right
         canvas[:, top : top + height, left : left + width] = picture
     return canvas[0] if channels == 1 else np.clip((canvas.transpose(1, 2, 0) - low) / (high - low), 0, 1)
 
