@@ -85,7 +85,7 @@ class Estimates:
     pareto_k: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Findings):
     """What an evaluation found: means over data, and the estimates of every datum.
 

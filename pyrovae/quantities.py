@@ -1,13 +1,18 @@
-"""What an evaluation says: numbers, each with its unit and errors; computes these, and knows no program."""
+"""What an evaluation says: numbers by name, each with its unit and errors, and how they read; no program."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from pyrovae import console
+from pyrovae.wording import unknown
 
 NEAR_CEILING = 1.0
 """Nats below log N, its ceiling, in which I(x; z) of N rows is no estimate: they are too few."""
@@ -106,6 +111,30 @@ class Quantity:
 
     unit: str = "nats"
 
+    @property
+    def value(self) -> float:
+        """The mean over data."""
+        return self.mean.value
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """The mean's standard error from finitely many draws."""
+        return self.mean.monte_carlo_error
+
+    @property
+    def data_error(self) -> float:
+        """The mean's standard error as an estimate for the population of data."""
+        return self.mean.data_error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the key, as JSON has it: ``None`` in the place of what is not a finite number."""
+        numbers = {**vars(self.mean), "bits_per_dimension": self.bits_per_dimension}
+        return {
+            "label": self.label,
+            "unit": self.unit,
+            **{name: console.finite(number) for name, number in numbers.items()},
+        }
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -127,10 +156,20 @@ class Histogram:
     marked_as: str = ""
     uniform: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """The values and what they are, as JSON has them."""
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "values": console.all_finite(self.values.tolist()),
+            "marked": console.finite(self.marked),
+            "uniform": self.uniform,
+        }
 
-@dataclass(frozen=True)
-class Findings:
-    """What an evaluation or a diagnostic found.
+
+@dataclass(frozen=True, repr=False)
+class Findings(Mapping[str, Quantity]):
+    """What an evaluation or a diagnostic found: quantities by name, which read as a table.
 
     Args:
         title: of the table.
@@ -138,6 +177,14 @@ class Findings:
         notes: what a reader of these numbers must know, a sentence each.
         histograms: what may be drawn.
         unavailable: why there are none, as a part of a sentence; empty where there are.
+
+    Raises:
+        KeyError: with the names that there are, where another one is asked for.
+
+    Example:
+        >>> found = Findings("mean over data", [Quantity("elbo", "ELBO", Mean(-20.0, 0.1, 0.2))])
+        >>> found["elbo"].value, found["elbo"].data_error, list(found)
+        (-20.0, 0.2, ['elbo'])
     """
 
     title: str
@@ -145,3 +192,80 @@ class Findings:
     notes: Sequence[str] = ()
     histograms: Sequence[Histogram] = field(default=())
     unavailable: str = ""
+
+    def __getitem__(self, name: str) -> Quantity:
+        for quantity in self.quantities:
+            if quantity.key == name:
+                return quantity
+        raise KeyError(
+            f"{self.title}: not available: {self.unavailable}"
+            if self.unavailable
+            else unknown(name, list(self))
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return (quantity.key for quantity in self.quantities)
+
+    def __len__(self) -> int:
+        return len(self.quantities)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as ``--json`` prints it: ``None`` in the place of what is not a finite number."""
+        if self.unavailable:
+            return {"title": self.title, "unavailable": self.unavailable}
+        histograms = [histogram.to_dict() for histogram in self.histograms]
+        return {
+            "title": self.title,
+            "quantities": {quantity.key: quantity.to_dict() for quantity in self.quantities},
+            "notes": list(self.notes),
+            **({"histograms": histograms} if histograms else {}),
+        }
+
+    def __repr__(self) -> str:
+        if self.unavailable:
+            return f"{self.title}: not available: {self.unavailable}"
+        is_heading = len(self.title) <= max((len(row.label) for row in self.quantities), default=0)
+        table = console.table(self.title if is_heading else "", *map(console.heading, self._columns()))
+        for quantity in self.quantities:
+            table.add_row(*self._cells(quantity))
+        above = [] if is_heading else [f"  {self.title}:", ""]
+        below = ["", *self.notes] if self.notes else []
+        return "\n".join([*above, console.text(table), *below])
+
+    def _repr_html_(self) -> str:
+        """The same table in a notebook."""
+        if self.unavailable:
+            return f"<p>{escape(repr(self))}</p>"
+        head = _html_row("th", ["", *self._columns()])
+        body = "".join(_html_row("td", self._cells(quantity)) for quantity in self.quantities)
+        below = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table><caption>{escape(self.title)}</caption>{head}{body}</table>{below}"
+
+    @property
+    def _has_bits(self) -> bool:
+        return any(quantity.bits_per_dimension is not None for quantity in self.quantities)
+
+    def _columns(self) -> list[str]:
+        """The headings of all columns but the first."""
+        return [
+            "value",
+            "unit",
+            "Monte-Carlo error",
+            "error over data",
+            *(["bits/dim"] if self._has_bits else []),
+        ]
+
+    def _cells(self, quantity: Quantity) -> list[str]:
+        errors = [console.error(quantity.monte_carlo_error), console.error(quantity.data_error)]
+        bits = "-" if quantity.bits_per_dimension is None else f"{quantity.bits_per_dimension:.4f}"
+        in_bits = [bits] if self._has_bits else []
+        return [quantity.label, console.number(quantity.value), quantity.unit, *errors, *in_bits]
+
+
+def _html_row(kind: str, cells: Sequence[str]) -> str:
+    """A row of a table in a notebook, which puts all cells to the right: labels and units stand left."""
+    parts = [
+        f'<{kind} style="text-align: {"left" if column in (0, 2) else "right"}">{escape(cell)}</{kind}>'
+        for column, cell in enumerate(cells)
+    ]
+    return f"<tr>{''.join(parts)}</tr>"

@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae import console
 from pyrovae.component import find, names, support_of
+from pyrovae.console import all_finite, error, finite
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from pyrovae.contrast import Comparison, Contrast, Group, Scored
     from pyrovae.evaluate import Evaluation
     from pyrovae.intervals import Interval
-    from pyrovae.quantities import Findings, Histogram, Mean, Quantity
+    from pyrovae.quantities import Findings, Mean
     from pyrovae.run import Run
-
-WIDTH = 120
-"""Of a table in a pipe, which has no width."""
-
-WIDE = 110
-"""Of a terminal in which headings need no second line."""
 
 
 def print_findings(findings: Findings) -> None:
     """A table of quantities, and the notes below it."""
-    if findings.unavailable:
-        print(f"{findings.title}: not available: {findings.unavailable}\n")
-        return
-    in_bits = any(row.bits_per_dimension is not None for row in findings.quantities)
-    between = _between()
-    errors_of = [f"Monte-Carlo{between}error", f"error over{between}data"]
-    columns = ["value", "unit", *errors_of, *(["bits/dim"] if in_bits else [])]
-    is_heading = len(findings.title) <= max((len(row.label) for row in findings.quantities), default=0)
-    if not is_heading:
-        print(f"\n  {findings.title}:")
-    table = _table(findings.title if is_heading else "", *columns)
-    for row in findings.quantities:
-        errors = (row.mean.monte_carlo_error, row.mean.data_error)
-        bits = "-" if row.bits_per_dimension is None else f"{row.bits_per_dimension:.4f}"
-        cells = [_number(row), row.unit, *map(_error, errors), *([bits] if in_bits else [])]
-        table.add_row(row.label, *cells)
-    _print(table)
-    for note in findings.notes:
-        print(note)
-    if findings.notes:
-        print()
+    print(f"{findings}\n" if findings.unavailable else f"\n{findings}\n")
 
 
 def print_evaluation(facts: Mapping[str, Any], findings: Findings) -> None:
@@ -68,19 +41,17 @@ def print_json(
     facts: Mapping[str, Any], evaluation: Evaluation, others: Mapping[str, Findings], *, per_datum: bool
 ) -> None:
     """Everything, for machines; what is not a finite number is null."""
-    document = {**facts, "unit": "nats per datum", **_plain(evaluation)}
+    document = {**facts, "unit": "nats per datum", **_untitled(evaluation)}
     if per_datum and evaluation.estimates is not None:
         estimates = vars(evaluation.estimates)
-        document["per_datum"] = {key: _all_finite(values.tolist()) for key, values in estimates.items()}
-    document["diagnostics"] = {
-        name: {"title": found.title, **_plain(found)} for name, found in others.items()
-    }
+        document["per_datum"] = {key: all_finite(values.tolist()) for key, values in estimates.items()}
+    document["diagnostics"] = {name: found.to_dict() for name, found in others.items()}
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def print_document(facts: Mapping[str, Any], findings: Findings) -> None:
     """Facts and findings, for machines; what is not a finite number is null."""
-    print(json.dumps({**facts, **_plain(findings)}, indent=2, allow_nan=False))
+    print(json.dumps({**facts, **_untitled(findings)}, indent=2, allow_nan=False))
 
 
 def print_history(run: Run, path: Path) -> None:
@@ -90,14 +61,13 @@ def print_history(run: Run, path: Path) -> None:
     history: list[dict[str, Any]] = [dict(line) for line in run.history]
     part = "validation" if "validation_elbo" in history[-1] else "train"
     terms = ["train_elbo", "validation_elbo", f"{part}_reconstruction", f"{part}_kl"]
-    between = _between()
     parts = [name.partition("_") for name in terms]
-    headings = [f"{split}{between}{run.terms[term]}" for split, _, term in parts]
+    headings = [f"{split} {run.terms[term]}" for split, _, term in parts]
     best_of = f"{part}_loss"
     if any(abs(line[best_of] + line[f"{part}_elbo"]) > 0.005 for line in history):  # the best has the lowest
         terms.append(best_of)
-        headings.append(f"{part}{between}loss")
-    table = _table(f"nats per{between}datum", "epoch", *headings)
+        headings.append(f"{part} loss")
+    table = console.table(*map(console.heading, ("nats per datum", "epoch", *headings)))
     for name, epoch in {"last": len(history), "best": best_epoch(run.history)}.items():
         metrics = history[epoch - 1]
         table.add_row(
@@ -114,25 +84,25 @@ def print_comparison(facts: Mapping[str, Any], comparison: Comparison) -> None:
         f"{facts['particles']:,} draws of z each; nats per datum, +- standard errors over data; "
         "seconds of training, without validation"
     )
-    table = _table("", comparison.log_p, *COMPARED.values(), "active\nunits", "seconds", "parameters")
+    table = console.table("", comparison.log_p, *COMPARED.values(), "active\nunits", "seconds", "parameters")
     for run in comparison.runs:
         table.add_row(run.name, *_cells(run))
     _print(table)
     score = comparison.score
     columns = {score: comparison.scored, **COMPARED} if score else COMPARED
-    table = _table(f"minus {comparison.baseline}", *columns.values())
+    table = console.table(f"minus {comparison.baseline}", *columns.values())
     for difference in comparison.differences:
         table.add_row(difference.run, *(_signed(difference.means.get(score)) for score in columns))
     _print(table)
     if any(len(group.seeds) > 1 for group in comparison.groups):
-        table = _table("mean (deviation) over seeds", "seeds", *columns.values())
+        table = console.table("mean (deviation) over seeds", "seeds", *columns.values())
         for group in comparison.groups:
             table.add_row(
                 group.name, str(len(group.seeds)), *(_over_seeds(group, score) for score in columns)
             )
         _print(table)
     if comparison.contrasts:
-        table = _table(f"minus {comparison.contrasts[0].baseline}", *columns.values())
+        table = console.table(f"minus {comparison.contrasts[0].baseline}", *columns.values())
         for contrast in comparison.contrasts:
             table.add_row(f"{contrast.group}, 95%", *(_interval(contrast, score) for score in columns))
         _print(table)
@@ -192,8 +162,8 @@ def _plain_run(run: Scored) -> dict[str, Any]:
     return {
         "seed": run.seed,
         "measure": run.measure,
-        "quantities": {row.key: _quantity(row) for row in run.quantities.values()},
-        "validation_elbo": _all_finite(run.curve),
+        "quantities": {row.key: row.to_dict() for row in run.quantities.values()},
+        "validation_elbo": all_finite(run.curve),
         "notes": [*run.notes, *run.caveats],
         "settings": dict(run.settings),
     }
@@ -204,7 +174,7 @@ def _plain_mean(mean: Mean) -> dict[str, float | None]:
 
 
 def _ends(interval: Interval) -> list[float | None]:
-    return _all_finite([interval.low, interval.high])
+    return all_finite([interval.low, interval.high])
 
 
 COMPARED = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
@@ -228,21 +198,21 @@ def _largest_errors(comparison: Comparison) -> Iterator[str]:
     for score, label in {"log_likelihood": comparison.log_p, **COMPARED}.items():
         rows = [run.quantities[score] for run in comparison.runs if score in run.quantities]
         if rows:
-            yield f"{_error(max(row.mean.monte_carlo_error for row in rows))} in {label}"
+            yield f"{error(max(row.mean.monte_carlo_error for row in rows))} in {label}"
 
 
 def _with_error(mean: Mean) -> str:
-    return f"{mean.value:,.2f} +- {_error(mean.data_error)}"
+    return f"{mean.value:,.2f} +- {error(mean.data_error)}"
 
 
 def _signed(mean: Mean | None) -> str:
-    return "-" if mean is None else f"{mean.value:+,.2f} +- {_error(mean.data_error)}"
+    return "-" if mean is None else f"{mean.value:+,.2f} +- {error(mean.data_error)}"
 
 
 def _over_seeds(group: Group, score: str) -> str:
     if score not in group.means:
         return "-"
-    return f"{group.means[score]:,.2f} ({_error(group.deviations[score])})"
+    return f"{group.means[score]:,.2f} ({error(group.deviations[score])})"
 
 
 def _interval(contrast: Contrast, score: str) -> str:
@@ -264,7 +234,7 @@ def print_matrix() -> None:
             block[family].append(name)
     reasons: list[str] = []
     for words, block in sets.items():
-        table = _table(f"on {words}", *block["prior"])
+        table = console.table(f"on {words}", *block["prior"])
         for posterior in block["posterior"]:
             cells = [misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]]
             reasons += [reason for reason in cells if reason]
@@ -281,76 +251,12 @@ def _footnote(reasons: Sequence[str], reason: str) -> str:
     return f"no ({reasons.index(reason) + 1})"
 
 
-def _plain(findings: Findings) -> dict[str, Any]:
-    """Findings without their title, as JSON has them."""
-    if findings.unavailable:
-        return {"unavailable": findings.unavailable}
-    rows = {row.key: _quantity(row) for row in findings.quantities}
-    histograms = [_histogram(histogram) for histogram in findings.histograms]
-    return {
-        "quantities": rows,
-        "notes": list(findings.notes),
-        **({"histograms": histograms} if histograms else {}),
-    }
+def _untitled(findings: Findings) -> dict[str, Any]:
+    """Findings as JSON has them in a document of their own."""
+    document = findings.to_dict()
+    del document["title"]
+    return document
 
 
-def _quantity(row: Quantity) -> dict[str, Any]:
-    numbers = {**vars(row.mean), "bits_per_dimension": row.bits_per_dimension}
-    return {"label": row.label, "unit": row.unit, **{key: finite(number) for key, number in numbers.items()}}
-
-
-def _histogram(histogram: Histogram) -> dict[str, Any]:
-    return {
-        "title": histogram.title,
-        "unit": histogram.unit,
-        "values": _all_finite(histogram.values.tolist()),
-        "marked": finite(histogram.marked),
-        "uniform": histogram.uniform,
-    }
-
-
-def _all_finite(values: Iterable[float]) -> list[float | None]:
-    return [finite(value) for value in values]
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or nothing in the place of what is not finite: JSON has no such numbers."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _number(row: Quantity) -> str:
-    value = row.mean.value
-    return f"{value:,.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
-
-
-def _error(error: float) -> str:
-    return "-" if math.isnan(error) else f"{error:.2g}"
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    is_narrow = _console().width < WIDE
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0) if is_narrow else (0, 1))
-    for i, column in enumerate(columns):
-        is_text = i == 0 or column == "unit"
-        # A word that is too long is broken: rich would cut it.
-        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
-    return table
-
-
-def _between() -> str:
-    """What parts the words of a long heading: a line where the width is for labels and numbers."""
-    return " " if _console().width >= WIDE else "\n"
-
-
-def _print(table: Table) -> None:
-    _console().print(table)
-
-
-def _console() -> Console:
-    """Standard output: as wide as the terminal; a pipe has no width."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, highlight=False)
+def _print(filled: Table) -> None:
+    print(f"\n{console.text(filled)}\n")

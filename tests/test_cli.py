@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from pyrovae import plots, tables
@@ -418,7 +417,7 @@ def test_evaluate_prints_the_quantities_with_errors_and_bits(run: Path) -> None:
 def test_no_word_of_a_table_is_cut_in_a_narrow_terminal(
     width: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_console", lambda: Console(width=width, markup=False, highlight=False))
+    monkeypatch.setenv("COLUMNS", str(width))
     setting = ("--set", "objective.beta=2")  # for the widest table of a training
     trained = succeed("train", *SMALL, "--epochs", "1", *setting, "--run", tmp_path / "run").out
     out = succeed("evaluate", run, "--particles", "30", "--with", "predictive-checks").out

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
 from pyrovae.cli._options import Seed, written_as
 from pyrovae.cli._output import console, say, write_figure
+from pyrovae.console import finite
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -198,9 +198,9 @@ def _lines(rows: Split, found: Scores, known: Reference | None) -> Iterator[dict
     flags = None if known is None else _flags(known, found)
     for i in found.ranking.tolist():
         line: dict[str, Any] = {"row": i} | ({} if labels is None else {"label": labels[i]})
-        line["score_nats"] = tables.finite(found.surprise[i].item())
-        line["error_nats"] = tables.finite(found.error[i].item())
-        line["pareto_k"] = tables.finite(found.pareto_k[i].item())
+        line["score_nats"] = finite(found.surprise[i].item())
+        line["error_nats"] = finite(found.error[i].item())
+        line["pareto_k"] = finite(found.pareto_k[i].item())
         if flags is not None:
             line["flagged"] = flags[i]
         yield line
