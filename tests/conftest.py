@@ -45,6 +45,12 @@ def _same_process_before_and_after() -> Iterator[None]:
     assert after == before, "the test changed a setting of the whole process"
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as in a pipe; pytest-xdist tells its workers how wide its own terminal is."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def untouched() -> Iterator[None]:
     """The test must leave torch's global generator exactly as it finds it."""
