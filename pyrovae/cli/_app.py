@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -23,10 +25,17 @@ app = typer.Typer(
 )
 
 
+OF_OPENMP = ("OMP_", "GOMP_", "KMP_")
+"""How names of variables begin by which a user says how OpenMP shall work."""
+
+SPINS = "2000"
+"""How often a waiting thread looks whether there is work, some microseconds in all, before it sleeps."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is printed as a sentence, without a traceback."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _waiting_briefly():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             app(arguments)
     except PyrovaeError as error:
@@ -40,6 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         typer.echo(f"error: {raised(error, component.is_own)}", err=True)
         sys.exit(1)
+
+
+@contextmanager
+def _waiting_briefly() -> Iterator[None]:
+    """Torch's threads, if torch is first imported inside, wait for each other without keeping a core busy.
+
+    By itself, GNU's OpenMP has a thread that waits spin for milliseconds. Where other processes share the
+    cores, the thread that it waits for may have none meanwhile, and a training of small steps takes ten times
+    as long or more. OpenMP reads the variable once, when torch is loaded; afterwards it is gone, so that only
+    processes that a command itself starts have it too. What the user said of OpenMP stands alone.
+    """
+    if any(name.startswith(OF_OPENMP) for name in os.environ):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        os.environ.pop("GOMP_SPINCOUNT", None)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
