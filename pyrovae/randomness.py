@@ -6,15 +6,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Size, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from pyrovae.errors import RunError
+from pyrovae.errors import ConfigError, Problem, RunError
+
+Seed: TypeAlias = int | np.random.RandomState | np.random.Generator
+"""A whole number, or one of NumPy's generators, from which one is drawn."""
+
+_SEEDS = 2**31
+"""How many seeds a generator chooses from: ``RandomState`` draws no larger numbers on every platform."""
+
+
+def seed_of(seed: Seed, random_state: Seed | None = None) -> int:
+    """The seed that a user means; a generator gives another one each time, and goes on by one draw.
+
+    Args:
+        seed: a whole number from 0 on, or a generator of NumPy's.
+        random_state: scikit-learn's name for the same, in force where it is not ``None``.
+
+    Raises:
+        ConfigError: it is neither.
+
+    Example:
+        >>> seed_of(3), seed_of(3, random_state=4)
+        (3, 4)
+    """
+    place, chosen = ("seed", seed) if random_state is None else ("random_state", random_state)
+    if isinstance(chosen, np.random.Generator):
+        return int(chosen.integers(_SEEDS))
+    if isinstance(chosen, np.random.RandomState):
+        return int(chosen.randint(_SEEDS))
+    if isinstance(chosen, int | np.integer) and chosen >= 0 and not isinstance(chosen, bool):
+        return int(chosen)
+    allowed = "it must be an integer >= 0, or a RandomState or Generator of NumPy"
+    raise ConfigError([Problem(place, f"{chosen!r} is not allowed; {allowed}")])
 
 
 def mix(*key: int | str) -> int:

@@ -25,13 +25,14 @@ from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs import Program
 from pyrovae.progress import epoch_line, reporting
 from pyrovae.quantities import Findings
+from pyrovae.randomness import Seed, seed_of
 from pyrovae.run import Run
+from pyrovae.views import Array, Views
 
-Array = NDArray[np.float32]
 ROWS_AT_ONCE = 100  # for importance sampling, which has many draws of every row in memory
 
 
-class VAE(TransformerMixin, BaseEstimator):
+class VAE(Views, TransformerMixin, BaseEstimator):
     r"""A variational autoencoder: p(x, z) and q(z|x), trained by stochastic variational inference.
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - KL\bigl(q(z|x)\,\|\,p(z)\bigr)
@@ -52,7 +53,9 @@ class VAE(TransformerMixin, BaseEstimator):
         epochs: passes over the training data.
         batch_size: data in a step.
         lr: learning rate.
-        seed: of weights, noise and shuffling.
+        seed: of weights, noise and shuffling: a whole number, or a generator of NumPy's (``RandomState`` or
+            ``Generator``), from which each :meth:`fit` draws one. Methods take the same.
+        random_state: scikit-learn's name for the seed, which is in force where it is not ``None``.
         data: further entries of the section ``data``: ``{"validation": 0.2, "binarize": "none"}``.
         train: further entries of the section ``train``: ``{"patience": 10, "optimizer": "adamw"}``.
         verbose: whether to show the data's range and the progress, on standard error.
@@ -81,7 +84,8 @@ class VAE(TransformerMixin, BaseEstimator):
         epochs: int = 100,
         batch_size: int = 64,
         lr: float = 1e-3,
-        seed: int = 0,
+        seed: Seed = 0,
+        random_state: Seed | None = None,
         data: Mapping[str, Any] | None = None,
         train: Mapping[str, Any] | None = None,
         verbose: bool = True,
@@ -97,6 +101,7 @@ class VAE(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.lr = lr
         self.seed = seed
+        self.random_state = random_state
         self.data = data
         self.train = train
         self.verbose = verbose
@@ -152,11 +157,13 @@ class VAE(TransformerMixin, BaseEstimator):
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
         return generate.reconstruct(self.program_, self._rows(X).batches()).mean.numpy(force=True)
 
-    def sample(self, n: int = 1, *, seed: int = 0) -> Array:
+    def sample(self, n: int = 1, *, seed: Seed = 0, random_state: Seed | None = None) -> Array:
         """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
-        return generate.sample(self.program_, n, seed=seed).x.numpy(force=True)
+        return generate.sample(self.program_, n, seed=seed_of(seed, random_state)).x.numpy(force=True)
 
-    def score_samples(self, X: Any, *, particles: int = 1000, seed: int = 0) -> NDArray[np.float64]:
+    def score_samples(
+        self, X: Any, *, particles: int = 1000, seed: Seed = 0, random_state: Seed | None = None
+    ) -> NDArray[np.float64]:
         """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
 
         Args:
@@ -165,14 +172,18 @@ class VAE(TransformerMixin, BaseEstimator):
             seed: of the draws.
         """
         batches = self._rows(X).batches(ROWS_AT_ONCE)
-        estimates = evaluate(self.program_, batches, particles=particles, seed=seed, tails=False)
+        estimates = evaluate(
+            self.program_, batches, particles=particles, seed=seed_of(seed, random_state), tails=False
+        )
         return estimates.log_likelihood.numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, in nats per row."""
         return float(self.score_samples(X).mean())
 
-    def evaluate(self, X: Any, *, particles: int = 1000, seed: int = 0) -> Evaluation:
+    def evaluate(
+        self, X: Any, *, particles: int = 1000, seed: Seed = 0, random_state: Seed | None = None
+    ) -> Evaluation:
         """ELBO, its terms and log p(x) on the rows of X: means with their errors, and estimates of every row.
 
         Args:
@@ -182,9 +193,13 @@ class VAE(TransformerMixin, BaseEstimator):
         """
         rows = self._prepared(X)
         batches = rows.dataset.train.drawn().batches(ROWS_AT_ONCE)
-        return self.run.evaluate(batches, particles=particles, seed=seed, is_likelihood=rows.is_likelihood)
+        return self.run.evaluate(
+            batches, particles=particles, seed=seed_of(seed, random_state), is_likelihood=rows.is_likelihood
+        )
 
-    def diagnose(self, X: Any, name: str, *, seed: int = 0, **options: Any) -> Findings:
+    def diagnose(
+        self, X: Any, name: str, *, seed: Seed = 0, random_state: Seed | None = None, **options: Any
+    ) -> Findings:
         """What a diagnostic finds in the rows of X, or why it has nothing to say.
 
         Args:
@@ -196,7 +211,7 @@ class VAE(TransformerMixin, BaseEstimator):
         Raises:
             ConfigError: there is no such diagnostic, or it has no such options.
         """
-        return self.run.diagnose(name, self._rows(X), options=options, seed=seed)
+        return self.run.diagnose(name, self._rows(X), options=options, seed=seed_of(seed, random_state))
 
     def save(self, path: str | Path) -> None:
         """Write the run folder that the command line writes too.
@@ -250,7 +265,7 @@ class VAE(TransformerMixin, BaseEstimator):
         """The arguments as a layer of the configuration."""
         if "source" in (self.data or {}):
             raise ConfigError([Problem("data.source", "the data are what fit is given")])
-        layer: dict[str, Any] = {"seed": self.seed}
+        layer: dict[str, Any] = {"seed": seed_of(self.seed, self.random_state)}
         defaults = {"latent_dim": Config.model_fields["latent_dim"].default, **DEFAULT_COMPONENTS}
         chosen = {name: _selection(getattr(self, name)) for name in defaults}
         # Not all programs have a use for all of them.
