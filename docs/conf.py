@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
+
+from pyrovae import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "pyrovae"
-version = release = version_of("pyrovae")
+version = release = __version__
 extensions = ["myst_parser", "registry", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 toc_object_entries = False

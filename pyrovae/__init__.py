@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyrovae.vae import VAE
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "__version__"]
+
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

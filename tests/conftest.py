@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+
+# Before torch is loaded, and for the processes that tests start: several tests run at a time, and the models
+# here are too small to share among threads, which would only wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pyro
 import pytest
@@ -19,8 +24,6 @@ from pyrovae.config import resolve
 from pyrovae.programs.single_layer import SingleLayer
 
 Build: TypeAlias = Callable[..., SingleLayer]
-
-torch.set_num_threads(1)  # the models here are too small to share: more threads only wait for each other
 
 
 def global_settings() -> dict[str, Any]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from pyrovae import __version__
 from pyrovae.errors import PyrovaeError, raised
 
 app = typer.Typer(
@@ -30,6 +31,22 @@ OF_OPENMP = ("OMP_", "GOMP_", "KMP_")
 
 SPINS = "2000"
 """How often a waiting thread looks whether there is work, some microseconds in all, before it sleeps."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pyrovae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version, and end.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the application itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
