@@ -94,7 +94,7 @@ def load_data(options: Data) -> Dataset:
 
 def cutting(options: Data) -> dict[str, Any]:
     """How rows are chosen and cut into splits, whatever the source is."""
-    return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor"})
+    return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor", "layout"})
 
 
 def build_objective(config: Config, program: Program, data_size: int) -> Objective:
@@ -124,6 +124,12 @@ def needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:
         yield f"the objective {component.name_of(type(objective))!r}"
 
 
+def settled(config: Config, dataset: Dataset) -> Config:
+    """The configuration with the layout that the data were found to have, which new data must have too."""
+    update = {} if dataset.layout is None else {"layout": dataset.layout}
+    return config.model_copy(update={"data": config.data.model_copy(update=update)})
+
+
 def anchored(config: Config) -> Config:
     """The configuration with absolute paths, which hold wherever the run is read."""
     options, update = config.data, {}
@@ -145,6 +151,8 @@ def whole(options: Data, source: str) -> Data:
     }
     if not Path(source).is_dir():
         update |= {"size": None, "color": False}
+    if source in data.names() or Path(source).is_dir():
+        update["layout"] = "auto"
     return options.model_copy(update=update)
 
 

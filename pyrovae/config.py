@@ -74,6 +74,13 @@ class Data(Section):
         Annotated[float, Field(gt=0)] | None,
         Field(description="number that values are divided by; not set: 255 for pictures, 1 for arrays"),
     ] = None
+    layout: Annotated[
+        Literal["auto", "channels-first", "channels-last"],
+        Field(
+            description="of arrays with three axes a datum: (channels, rows, columns), (rows, columns, "
+            "channels), or as the shape says; data come back so"
+        ),
+    ] = "auto"
     dequantize: Annotated[
         bool,
         Field(

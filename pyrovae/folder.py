@@ -74,7 +74,8 @@ class Folder:
             changes: entries that are set anew.
             trust: whether code of the user's own that the configuration names may be run.
         """
-        layers = read(self.path / "config.toml"), changes or {}
+        # A run from before there was a choice has its data as they are stored.
+        layers = {"data": {"layout": "channels-first"}}, read(self.path / "config.toml"), changes or {}
         if not trust and (own := [name for name in own_names(*layers) if not is_imported(name)]):
             raise RunError(
                 f"{self.path} was trained with code of its own, {', '.join(own)}, and loading it runs that "

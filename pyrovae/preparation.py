@@ -73,7 +73,7 @@ def prepare(dataset: Dataset, options: Data, scorer: Scorer) -> Prepared:
 
 def _changed(dataset: Dataset, options: Data, support: Constraint) -> Prepared:
     """The data as the options change them for a likelihood with that support."""
-    notes = []
+    notes = list(dataset.notes)
     if options.dequantize:
         dataset = dataset.dequantized()
         notes.append(f"whole numbers are dequantised: (value + u) / {dataset.train.divisor + 1:g}, 0 < u < 1")

@@ -14,13 +14,13 @@ from typing import Any
 from torch import Size, Tensor
 
 from pyrovae import component, device, generate
-from pyrovae.assembly import anchored, build, build_objective, load_data, needing_two_rows, whole
+from pyrovae.assembly import anchored, build, build_objective, load_data, needing_two_rows, settled, whole
 from pyrovae.component import Component
 from pyrovae.config import Config, own_names, selected
-from pyrovae.data import Dataset, Split
+from pyrovae.data import Columns, Dataset, Split, as_given, check_columns, shape_as_given
 from pyrovae.diagnostics import Subject, diagnose
 from pyrovae.engine import Engine, start
-from pyrovae.errors import ConfigError, Problem, RunError
+from pyrovae.errors import ConfigError, DataError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
 from pyrovae.networks import can_be_rounded, rounding
@@ -137,10 +137,12 @@ class Run:
         run.folder = folder
         if state is not None:
             weights, facts = folder.read_weights("best")
+            check_columns(dataset.name, dataset.columns, _columns(facts))
             _check_unchanged(facts, _facts(dataset))
             _warn_of_changed_code(facts, config)
-            if "engine" in facts:
-                run.facts["engine"] = facts["engine"]
+            for name in ("engine", "columns"):
+                if name in facts:
+                    run.facts[name] = facts[name]
             run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
             run.history = history[: state.epoch]
             if config.train.epochs < state.epoch:
@@ -158,7 +160,8 @@ class Run:
         program = build(config, Size(dataset.event_shape), objects)
         with seeded(config.seed, "check"):
             check(program, dataset.train.rows(slice(CHECKED)))
-        run = cls(anchored(config), program, _facts(dataset) | _code(config))
+        facts = _facts(dataset) | _names(dataset) | _code(config)
+        run = cls(settled(anchored(config), dataset), program, facts)
         run.prepared = prepare(dataset, config.data, program.scorer)
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
@@ -209,6 +212,32 @@ class Run:
             self.use("best")
 
     @property
+    def columns(self) -> Columns | None:
+        """The names of the columns that it was trained on, where the data had any."""
+        return _columns(self.facts)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise if data have not the columns, or the shape, of the data that the run was trained on.
+
+        Raises:
+            DataError: saying how they differ.
+        """
+        check_columns(dataset.name, dataset.columns, self.columns)
+        if Size(dataset.event_shape) != self.program.event_shape:
+            shapes = (dataset.event_shape, tuple(self.program.event_shape))
+            found, wanted = (shape_as_given(shape, dataset.layout) for shape in shapes)
+            raise DataError(
+                f"{dataset.name} has rows of shape {found}; this run was trained on rows of shape {wanted}"
+                f"{' (rows, columns, channels)' if dataset.layout == 'channels-last' else ''}."
+            )
+
+    def as_given(self, x: Any) -> Any:
+        """Data (..., \\*event_shape) in the layout that the run's own data have; all else as it is."""
+        shape = tuple(self.program.event_shape)
+        layout = self.config.data.layout
+        return as_given(x, layout) if layout != "auto" and tuple(x.shape[-3:]) == shape else x
+
+    @property
     def terms(self) -> dict[str, str]:
         """What the two terms of the objective and their sum are called: a point has no bound and no KL."""
         if self.program.codes.is_density:
@@ -249,6 +278,7 @@ class Run:
         """
         if source is None:
             dataset = load_data(self.config.data)
+            check_columns(dataset.name, dataset.columns, self.columns)
             _check_unchanged(self.facts, _facts(dataset))
             split = split or "test"
         elif split is not None:
@@ -256,11 +286,7 @@ class Run:
         else:
             dataset = load_data(whole(self.config.data, source))
             split = "test" if len(dataset.test) else "train"
-        if Size(dataset.event_shape) != self.program.event_shape:
-            raise RunError(
-                f"{dataset.name} has data of shape {tuple(dataset.event_shape)}, "
-                f"the run is for shape {tuple(self.program.event_shape)}"
-            )
+        self.check(dataset)
         prepared = prepare(dataset, self.config.data, self.program.scorer)
         rows = prepared.dataset.splits[split].drawn().to(device.of(self.program))
         if not len(rows):
@@ -417,6 +443,15 @@ class Run:
 def _facts(dataset: Dataset) -> dict[str, str]:
     """What a checkpoint tells of the data: the shape of a datum, and a hash of the training rows."""
     return {"event_shape": json.dumps(list(dataset.event_shape)), "data": dataset.fingerprint()}
+
+
+def _names(dataset: Dataset) -> dict[str, str]:
+    """What a checkpoint tells of the columns, where they have names."""
+    return {} if dataset.columns is None else {"columns": json.dumps(dataset.columns)}
+
+
+def _columns(facts: Mapping[str, str]) -> Columns | None:
+    return tuple(json.loads(facts["columns"])) if "columns" in facts else None
 
 
 def _code(config: Config) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pyrovae.assembly import PYTHON_ARRAY, cutting
 from pyrovae.component import Component
 from pyrovae.config import DEFAULT_COMPONENTS, Config, resolve
 from pyrovae.data import Dataset, Split, from_arrays
-from pyrovae.errors import ConfigError, DataError, Problem, RunError
+from pyrovae.errors import ConfigError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.folder import Checkpoint
 from pyrovae.preparation import Prepared, prepare
@@ -155,11 +155,13 @@ class VAE(Views, TransformerMixin, BaseEstimator):
 
     def reconstruct(self, X: Any) -> Array:
         """The expected data E[x|z] under one draw z ~ q(z|x) for each row of X, in the shape of X."""
-        return generate.reconstruct(self.program_, self._rows(X).batches()).mean.numpy(force=True)
+        restored = generate.reconstruct(self.program_, self._rows(X).batches()).mean
+        return self.run.as_given(restored).numpy(force=True)
 
     def sample(self, n: int = 1, *, seed: Seed = 0, random_state: Seed | None = None) -> Array:
-        """Run the model n times without observations: x ~ p(x|z), z ~ p(z); (n, \\*event_shape)."""
-        return generate.sample(self.program_, n, seed=seed_of(seed, random_state)).x.numpy(force=True)
+        """Run the model n times without observations: x ~ p(x|z), z ~ p(z); n rows of the shape of X's."""
+        drawn = generate.sample(self.program_, n, seed=seed_of(seed, random_state)).x
+        return self.run.as_given(drawn).numpy(force=True)
 
     def score_samples(
         self, X: Any, *, particles: int = 1000, seed: Seed = 0, random_state: Seed | None = None
@@ -257,6 +259,22 @@ class VAE(Views, TransformerMixin, BaseEstimator):
         return self.run.program
 
     @property
+    def n_features_in_(self) -> int:
+        """How many numbers a row has."""
+        return self.program_.event_shape.numel()
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """The names of the columns that :meth:`fit` saw.
+
+        Raises:
+            AttributeError: they had no names.
+        """
+        if self.run.columns is None:
+            raise AttributeError("the columns that this VAE was fitted on have no names")
+        return np.array(self.run.columns, dtype=object)
+
+    @property
     def history(self) -> list[Any]:
         """Metrics of every epoch: ELBO, reconstruction and KL in nats per datum."""
         return self.run.history
@@ -289,12 +307,10 @@ class VAE(Views, TransformerMixin, BaseEstimator):
     def _prepared(self, X: Any) -> Prepared:
         """The rows of X as the likelihood takes them."""
         options = self.run.config.data
-        dataset = from_arrays(X, name="X", validation=0.0, test=0.0, divisor=options.divisor)
-        if dataset.event_shape != tuple(self.program_.event_shape):
-            raise DataError(
-                f"X has rows of shape {dataset.event_shape}; this VAE is for rows of shape "
-                f"{tuple(self.program_.event_shape)}."
-            )
+        dataset = from_arrays(
+            X, name="X", validation=0.0, test=0.0, divisor=options.divisor, layout=options.layout
+        )
+        self.run.check(dataset)
         prepared = prepare(dataset, options, self.program_.scorer)
         return replace(prepared, dataset=prepared.dataset.to(device.of(self.program_)))
 

@@ -20,9 +20,11 @@ from pyrovae.cli._options import (
     SplitOption,
     Trust,
 )
-from pyrovae.cli._output import place
+from pyrovae.cli._output import place, write_arrays
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyrovae.data import Split
     from pyrovae.run import Run
 
@@ -42,6 +44,11 @@ class GivenRun:
         from pyrovae.run import Run
 
         return Run.load(self.path, self.checkpoint.value, trust=self.trust, on=self.device)
+
+    def write_arrays(self, out: Path | None, name: str, **arrays: Tensor) -> Path:
+        """Write tensors as a compressed archive of arrays; data are in the layout that the run's own have."""
+        given = {key: self.run.as_given(values) for key, values in arrays.items()}
+        return write_arrays(self.file(out, name, ".npz"), **given)
 
     def file(self, out: Path | None, name: str, suffix: str) -> Path:
         """The file to write: where the user wants it, or of that name in the run."""

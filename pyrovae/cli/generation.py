@@ -10,7 +10,7 @@ import typer
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, GivenRun, reading
 from pyrovae.cli._options import Seed, written_as
-from pyrovae.cli._output import write_arrays, write_figure
+from pyrovae.cli._output import write_figure
 
 
 @app.command(epilog="Example: pyrovae sample runs/my-run -n 64")
@@ -57,4 +57,4 @@ def _write(
 
     figure = plots.panels({label: tensor.cpu() for label, tensor in pictured.items()}, title=title)
     typer.echo(write_figure(figure, given.file(out, name, ".png")))
-    typer.echo(write_arrays(given.file(out, name, ".npz"), **arrays))
+    typer.echo(given.write_arrays(out, name, **arrays))

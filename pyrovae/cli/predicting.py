@@ -12,7 +12,7 @@ from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
 from pyrovae.cli._options import Json, Seed, written_as
-from pyrovae.cli._output import write_arrays, write_figure
+from pyrovae.cli._output import write_figure
 
 Draws = Annotated[int, typer.Option("-n", min=2, help="Draws for each datum.")]
 
@@ -65,8 +65,8 @@ def predict(
         data.cpu(), found, title=f"posterior predictive of {given.words}, {n:,} draws each"
     )
     typer.echo(write_figure(figure, given.file(out, "predictions", ".png")))
-    file = given.file(out, "predictions", ".npz")
-    typer.echo(write_arrays(file, data=data, levels=torch.tensor(levels), **found._asdict()))
+    arrays = {"data": data, "levels": torch.tensor(levels), **found._asdict()}
+    typer.echo(given.write_arrays(out, "predictions", **arrays))
 
 
 @app.command(epilog="Example: pyrovae denoise runs/my-run --noise salt:0.2 --json")
@@ -109,7 +109,7 @@ def denoise(
     figure = plots.denoised(found, title=f"{corruption}, restored by the mean of {n:,} draws")
     files = [
         write_figure(figure, given.file(out, f"denoised-{corruption.kind}", ".png")),
-        write_arrays(given.file(out, f"denoised-{corruption.kind}", ".npz"), **found._asdict()),
+        given.write_arrays(out, f"denoised-{corruption.kind}", **found._asdict()),
     ]
     if as_json:
         facts = {"run": str(given.path), "noise": str(corruption), "draws": n, "seed": seed}

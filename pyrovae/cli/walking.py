@@ -12,7 +12,7 @@ import typer
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
 from pyrovae.cli._options import Json, Seed, written_as
-from pyrovae.cli._output import write_arrays, write_figure, writing
+from pyrovae.cli._output import write_figure, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def interpolate(
     with writing(film):
         plots.interpolation_film(shown, smooth.mean, names=names).save(film, writer="pillow")
     typer.echo(film)
-    typer.echo(write_arrays(given.file(out, name, ".npz"), **way._asdict()))
+    typer.echo(given.write_arrays(out, name, **way._asdict()))
 
 
 @app.command(epilog="Example: pyrovae traverse runs/my-run --at 3")
@@ -106,7 +106,7 @@ def traverse(
     figure = plots.traversal(found, title=f"E[x|z], one latent variable at a time,\n{where}")
     files = [
         write_figure(figure, given.file(out, "traversal", ".png")),
-        write_arrays(given.file(out, "traversal", ".npz"), **_long(found)),
+        given.write_arrays(out, "traversal", **_long(found)),
     ]
     if as_json:
         used = [
@@ -153,7 +153,7 @@ def plane(
     figure = plots.plane(found, title=f"E[x|z] {ways}{others}")
     typer.echo(write_figure(figure, given.file(out, "plane", ".png")))
     arrays = {name: array for name, array in found._asdict().items() if name not in ("names", "units")}
-    typer.echo(write_arrays(given.file(out, "plane", ".npz"), **arrays))
+    typer.echo(given.write_arrays(out, "plane", **arrays))
 
 
 def _long(found: Sequence[Traversal]) -> dict[str, Tensor]:

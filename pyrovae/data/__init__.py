@@ -14,12 +14,26 @@ from typing import Any
 
 from pyrovae.component import module_names
 from pyrovae.data._arrays import SUFFIXES, parts_of, read_file
+from pyrovae.data._columns import Columns, check_columns
 from pyrovae.data._cut import Parts, assemble
 from pyrovae.data._dataset import Binarization, Dataset, Split
 from pyrovae.data._images import read_folder
+from pyrovae.data._layout import LayoutOption, as_given, channels_first, shape_as_given
 from pyrovae.errors import DataError
 
-__all__ = ["Binarization", "Dataset", "Split", "from_arrays", "load", "names"]
+__all__ = [
+    "Binarization",
+    "Columns",
+    "Dataset",
+    "Split",
+    "as_given",
+    "channels_first",
+    "check_columns",
+    "from_arrays",
+    "load",
+    "names",
+    "shape_as_given",
+]
 
 _PATHS = "a path to a .npy or .npz file or to a folder of images"
 _FROM_CSV = (
@@ -41,6 +55,7 @@ def load(
     limit: int | None = None,
     exclude_labels: Sequence[int | str] = (),
     divisor: float | None = None,
+    layout: LayoutOption = "auto",
     size: tuple[int, int] | None = None,
     color: bool = False,
 ) -> Dataset:
@@ -57,6 +72,8 @@ def load(
         limit: Keep at most this many training rows, chosen before test and validation rows are cut off.
         exclude_labels: Leave out the rows that have these labels, in every split.
         divisor: What stored values are divided by; else the source's own 16 (digits), 255 (images) or 1.
+        layout: Where the channels of data of three axes stand in a file: ``channels-first``,
+            ``channels-last``, or what the shape says. In the splits they come first.
         size: Height and width that the images of a folder are resized to.
         color: Whether the images of a folder keep their colours.
 
@@ -67,7 +84,7 @@ def load(
         >>> load("digits").describe()
         'digits: 1,293 train, 144 validation, 360 test rows of (1, 8, 8), values 0 to 1'
     """
-    name, parts = _read(str(source), data_dir, size, color, needs_labels=bool(exclude_labels))
+    name, parts = _read(str(source), data_dir, size, color, layout, needs_labels=bool(exclude_labels))
     return assemble(
         name,
         parts,
@@ -89,6 +106,7 @@ def from_arrays(
     limit: int | None = None,
     exclude_labels: Sequence[int | str] = (),
     divisor: float | None = None,
+    layout: LayoutOption = "auto",
 ) -> Dataset:
     """A dataset of rows ``x``, and labels ``y``, that are there already; options as in :func:`load`.
 
@@ -109,7 +127,7 @@ def from_arrays(
     """
     return assemble(
         name,
-        parts_of({"train": (name, x, y)}, needs_labels=bool(exclude_labels)),
+        parts_of({"train": (name, x, y)}, needs_labels=bool(exclude_labels), layout=layout),
         validation=validation,
         test=test,
         limit=limit,
@@ -119,23 +137,31 @@ def from_arrays(
 
 
 def _read(
-    source: str, data_dir: Path | None, size: tuple[int, int] | None, color: bool, *, needs_labels: bool
+    source: str,
+    data_dir: Path | None,
+    size: tuple[int, int] | None,
+    color: bool,
+    layout: LayoutOption,
+    *,
+    needs_labels: bool,
 ) -> tuple[str, Parts]:
     path = Path(source).expanduser()
     named = source in names()
+    if layout == "channels-last" and (named or path.is_dir()):
+        raise DataError(f"data.layout is for arrays: {source} has its channels first.")
     if path.is_dir() and not named:
         return path.resolve().name, read_folder(path, size, color)
     if size is not None or color:
         raise DataError(f"data.size and data.color are for folders of images, and {source} is none.")
     if named:
         return source, importlib.import_module(f"{__name__}.{source.replace('-', '_')}").read(data_dir)
-    return path.name, _read_file(source, path, needs_labels)
+    return path.name, _read_file(source, path, layout, needs_labels)
 
 
-def _read_file(source: str, path: Path, needs_labels: bool) -> Parts:
+def _read_file(source: str, path: Path, layout: LayoutOption, needs_labels: bool) -> Parts:
     is_array = path.suffix.lower() in SUFFIXES
     if is_array and path.is_file():
-        return read_file(path, needs_labels=needs_labels)
+        return read_file(path, needs_labels=needs_labels, layout=layout)
     if path.exists():
         from_csv = _FROM_CSV if path.suffix.lower() == ".csv" else ""
         raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}{from_csv}.")

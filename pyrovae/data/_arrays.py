@@ -19,6 +19,7 @@ from pyrovae.data._containers import contents, label_array
 from pyrovae.data._cut import Parts
 from pyrovae.data._dataset import Labels, Split
 from pyrovae.data._disk import RowsOnDisk
+from pyrovae.data._layout import LayoutOption, channels_first, note, settle
 from pyrovae.errors import DataError
 
 SUFFIXES = (".npy", ".npz")
@@ -40,34 +41,46 @@ _IN_MEMORY = 2**28
 _CHUNK_CELLS = 2**20
 
 
-def read_file(path: Path, *, needs_labels: bool) -> Parts:
+def read_file(path: Path, *, needs_labels: bool, layout: LayoutOption) -> Parts:
     """The rows of a .npy or .npz file, which stay on disk where there is one array and the file is large.
 
     The held-out rows and the labels of an .npz file stand under the keys of ``_KEYS``.
     """
+    given: dict[str, tuple[str, Any, Any]]
     if path.suffix.lower() == ".npy":
-        return parts_of({"train": (path.name, _mapped(path), None)}, needs_labels=needs_labels)
-    arrays = _members(path)
-    _check_keys(path.name, arrays.keys())
-    found = {part: _part(path.name, arrays, part) for part in _KEYS}
-    return parts_of({part: each for part, each in found.items() if each}, needs_labels=needs_labels)
+        given = {"train": (path.name, _mapped(path), None)}
+    else:
+        arrays = _members(path)
+        _check_keys(path.name, arrays.keys())
+        found = {part: _part(path.name, arrays, part) for part in _KEYS}
+        given = {part: each for part, each in found.items() if each}
+    return parts_of(given, needs_labels=needs_labels, layout=layout)
 
 
-def parts_of(given: Mapping[str, tuple[str, Any, Any]], *, needs_labels: bool) -> Parts:
+def parts_of(given: Mapping[str, tuple[str, Any, Any]], *, needs_labels: bool, layout: LayoutOption) -> Parts:
     """Rows and their labels, checked and stored.
 
     Args:
         given: For each part, what an error calls its rows, any container of these, and their labels or None.
         needs_labels: Whether labels that are no classes are refused; else they are left out.
+        layout: Where the channels of data of three axes stand.
     """
-    return Parts(**{part: _split(*each, needs_labels) for part, each in given.items()})
+    read = {part: _split(*each, needs_labels, layout) for part, each in given.items()}
+    notes = dict.fromkeys(note for _, notes in read.values() for note in notes)
+    return Parts.of({part: split for part, (split, _) in read.items()}, notes)
 
 
-def _split(place: str, values: Any, labels: Any, needs_labels: bool) -> Split:
+def _split(
+    place: str, values: Any, labels: Any, needs_labels: bool, layout: LayoutOption
+) -> tuple[Split, list[str]]:
+    """Rows and their labels, and what to say of how they were read."""
     held = contents(place, values)
-    stored = _rows(place, held.rows)
     labels = held.labels if labels is None else labels
-    return Split(stored, None if labels is None else _labels(place, labels, len(stored), needs_labels))
+    settled = settle(place, held.rows.shape[1:], layout)
+    stored = _rows(place, channels_first(held.rows, settled))
+    classes = None if labels is None else _labels(place, labels, len(stored), needs_labels)
+    said = note(held.rows.shape[1:], settled, layout)
+    return Split(stored, classes, columns=held.columns, layout=settled), [said] if said else []
 
 
 def _mapped(path: Path) -> NDArray[Any]:

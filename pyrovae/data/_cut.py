@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.data._columns import check_columns
 from pyrovae.data._dataset import Dataset, Labels, Split
 from pyrovae.errors import DataError
 
@@ -24,14 +25,22 @@ class Parts(NamedTuple):
     train: Split
     validation: Split | None = None
     test: Split | None = None
+    notes: tuple[str, ...] = ()
+    """What was decided when they were read, in sentences."""
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Split], notes: Iterable[str] = ()) -> Parts:
+        """The parts of a mapping by their names, training rows always among them."""
+        return cls(parts["train"], parts.get("validation"), parts.get("test"), tuple(notes))
 
     def map(self, change: Callable[[Split], Split]) -> Parts:
         """The same parts, each one changed."""
-        return self._replace(**{name: change(part) for name, part in self.present().items()})
+        return Parts.of({name: change(part) for name, part in self.present().items()}, self.notes)
 
     def present(self) -> dict[str, Split]:
         """The parts that there are, by name."""
-        return {name: part for name, part in self._asdict().items() if part is not None}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def holding(self, name: str) -> Split:
         """The part that has the rows of that name: the training rows, where it is not there itself."""
@@ -68,7 +77,8 @@ def assemble(
             "raise data.limit, or exclude fewer labels."
         )
     # Only now are rows copied, and each of them once.
-    return Dataset(name, **{key: _taken(parts.holding(key), rows) for key, rows in places.items()})
+    cut = {key: _taken(parts.holding(key), rows) for key, rows in places.items()}
+    return Dataset(name, cut["train"], cut["validation"], cut["test"], parts.notes)
 
 
 def hold_out(split: Split, count: int) -> tuple[Split, Split]:
@@ -126,6 +136,7 @@ def _check_shapes(name: str, parts: Parts) -> None:
                 f"{name}: training rows have shape {parts.train.event_shape} and {key} rows have "
                 f"{part.event_shape}; all rows need one shape."
             )
+        check_columns(f"{name} ({key})", part.columns, parts.train.columns)
 
 
 def _check_options(validation: float, test: float, limit: int | None, divisor: float | None) -> None:

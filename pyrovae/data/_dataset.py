@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrovae.data._columns import Columns
 from pyrovae.data._disk import RowsOnDisk
+from pyrovae.data._layout import Layout
 from pyrovae.errors import DataError
 from pyrovae.randomness import mix, seeded
 
@@ -47,6 +49,8 @@ class Split:
             is their mean.
         draws: Where u comes from: drawn on every read (``fresh``), a function of the values of its row alone
             (``own``), or always one half (``middle``).
+        columns: The names of the cells of a row, where its source has them.
+        layout: How the source has the channels of data of three axes; here they come first.
 
     Source: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*, 2016, section 3.
     """
@@ -57,6 +61,8 @@ class Split:
     margin: float = 0.0
     noise: Noise | None = None
     draws: Draws = "fresh"
+    columns: Columns | None = None
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -230,7 +236,7 @@ class Split:
         for part in self._slices():
             # On the CPU, so that all devices have the same bits.
             raw[part] = self._read(self._at(part).cpu()).to(raw.device)
-        return Split(raw, self.labels)
+        return Split(raw, self.labels, columns=self.columns, layout=self.layout)
 
     def _stored_range(self) -> tuple[float, float]:
         low, high = math.inf, -math.inf
@@ -286,12 +292,16 @@ def _within_cells(whole: Tensor, u: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits that share the shape of a datum; a split that was not asked for has no rows."""
+    """Three splits that share the shape of a datum; a split that was not asked for has no rows.
+
+    ``notes`` are sentences that say what was decided when the source was read.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -302,6 +312,16 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
         return self.train.event_shape
+
+    @property
+    def columns(self) -> Columns | None:
+        """The names of the cells of a datum, where the source has them."""
+        return self.train.columns
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the source has the channels of data of three axes; in the splits they come first."""
+        return self.train.layout
 
     def range(self) -> tuple[float, float]:
         """The lowest and the highest value over all splits."""
@@ -390,12 +410,14 @@ class Dataset:
         return f"{self.name}: {counts} rows of {self.event_shape}, values {low:g} to {high:g}"
 
     def _map(self, change: Callable[[Split], Split]) -> Dataset:
-        return Dataset(self.name, *map(change, self.splits.values()))
+        train, validation, test = map(change, self.splits.values())
+        return replace(self, train=train, validation=validation, test=test)
 
     def _noisy(self, noise: Noise) -> Dataset:
         """Noise anew on every read of training rows, and once, at the first, of rows that are evaluated."""
-        train, *held_out = (replace(split, noise=noise) for split in self.splits.values())
-        return Dataset(self.name, train, *(replace(split, draws="own") for split in held_out))
+        noisy = self._map(lambda split: replace(split, noise=noise))
+        validation, test = (replace(split, draws="own") for split in (noisy.validation, noisy.test))
+        return replace(noisy, validation=validation, test=test)
 
     def _check_unit_range(self, changed: str) -> None:
         low, high = self.range()

@@ -51,8 +51,8 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, color: bool =
     height, width = size or _size(paths["train"][0])
     shape = (3 if color else 1, height, width)
     read = partial(_pixels, shape=shape, resize=size is not None, example=paths["train"][0])
-    return Parts(
-        **{
+    return Parts.of(
+        {
             key: Split(_stack(paths[key], read, shape), _class_names(folders[key], paths[key]), divisor=255.0)
             for key in folders
         }

@@ -37,7 +37,7 @@ def read_idx(name: str, data_dir: Path | None) -> Parts:
     if not all((folder / file).is_file() for file in files):
         _download(_torchvision_class(name), root, folder, files)
     try:
-        return Parts(**{part: _split(*(folder / file for file in pair)) for part, pair in _FILES.items()})
+        return Parts.of({part: _split(*(folder / file for file in pair)) for part, pair in _FILES.items()})
     except (OSError, ValueError, struct.error) as error:
         raise DataError(
             f"The files of {name} in {folder} are damaged; remove them and load again."

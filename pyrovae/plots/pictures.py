@@ -37,7 +37,8 @@ def grid(data: ArrayLike, *, title: str = "") -> Figure:
     """Data side by side: pictures as a grid, any other data as rows of a heat map.
 
     Args:
-        data: (n, rows, columns), (n, 1, rows, columns) or (n, 3, rows, columns) are pictures.
+        data: (n, rows, columns) and, of 1 or 3 channels, (n, channels, rows, columns) or (n, rows, columns,
+            channels) are pictures.
         title: what they are.
 
     Example:
@@ -58,7 +59,7 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
         >>> len(panels({"data": X[:16], "the same, darker": X[:16] / 2}).axes)
         2
     """
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in data.items()}
+    arrays = {name: _channels_first(np.asarray(values, np.float64)) for name, values in data.items()}
     widths = [_width(values) for values in arrays.values()]
     with styled():
         size = (PANEL_INCHES * sum(widths) + 0.1 * len(widths), PANEL_INCHES + 0.3 + 0.3 * bool(title))
@@ -92,6 +93,12 @@ def show(axes: Sequence[Axes], arrays: Sequence[Array]) -> None:
             axis.yaxis.set_major_locator(whole())
     if not are_pictures(shown[0]):
         axes[0].figure.colorbar(axes[0].images[0], ax=axes, label=unit)
+
+
+def _channels_first(values: Array) -> Array:
+    """Pictures whose channels come last, with the channels first; all other data as they are."""
+    is_last = values.ndim == 4 and not are_pictures(values) and values.shape[-1] in (1, 3)
+    return np.moveaxis(values, -1, 1) if is_last else values
 
 
 def are_pictures(values: Array) -> bool:
