@@ -125,7 +125,7 @@ def test_images_are_bytes_as_in_an_array(kind: str) -> None:
 
 def test_a_palette_is_read_as_its_colours() -> None:
     colored = Image.fromarray(np.stack([IMAGES[0]] * 3, -1))
-    assert stored([colored.quantize(256)] * 2).shape == (2, 5, 6, 3)
+    assert stored([colored.quantize(256)] * 2).shape == (2, 3, 5, 6)
 
 
 def test_the_labels_of_a_data_set_can_be_left_out() -> None:
