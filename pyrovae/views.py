@@ -14,6 +14,7 @@ from pyrovae.data import Split
 from pyrovae.preparation import Prepared
 from pyrovae.programs import Program
 from pyrovae.randomness import Seed, seed_of
+from pyrovae.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,9 @@ Array = NDArray[np.float32]
 
 class Trained(Protocol):
     """What has a trained program, and takes rows as that was trained on."""
+
+    @property
+    def run(self) -> Run: ...
 
     @property
     def program_(self) -> Program: ...
@@ -54,7 +58,7 @@ class Views:
         Raises:
             DataError: the codes are not of the program's size.
         """
-        return _array(codes.decode(self.program_, torch.as_tensor(np.asarray(codes_, np.float32))).mean)
+        return _data(self, codes.decode(self.program_, torch.as_tensor(np.asarray(codes_, np.float32))).mean)
 
     inverse_transform = decode
 
@@ -67,10 +71,11 @@ class Views:
             ValueError: fewer draws than two.
         """
         rows = self._rows(X).batches()
-        return _array(
+        return _data(
+            self,
             predict.predict(
                 self.program_, rows, draws=draws, seed=seed_of(seed, random_state), quantiles=()
-            ).x
+            ).x,
         )
 
     def denoise(
@@ -100,8 +105,8 @@ class Views:
             found = predict.predict(
                 self.program_, rows, draws=draws, seed=seed_of(seed, random_state), quantiles=()
             )
-            return _array(found.mean)
-        return _array(_denoised(self, X, noise, draws, seed_of(seed, random_state)).restored)
+            return _data(self, found.mean)
+        return _data(self, _denoised(self, X, noise, draws, seed_of(seed, random_state)).restored)
 
     def interpolate(
         self: Trained,
@@ -120,7 +125,7 @@ class Views:
             steps: how many, both ends with them.
             seed: of the draws that are averaged where E_q[z] has no closed form.
         """
-        return _array(_way(self, _ends(self, start, end), steps, seed_of(seed, random_state)).mean)
+        return _data(self, _way(self, _ends(self, start, end), steps, seed_of(seed, random_state)).mean)
 
     def traverse(
         self: Trained,
@@ -145,7 +150,7 @@ class Views:
             By the name of the variable, (steps, \\*event_shape).
         """
         found = _walked(self, X, at, steps, latents, seed_of(seed, random_state))
-        return {walk.name: _array(walk.mean) for walk in found}
+        return {walk.name: _data(self, walk.mean) for walk in found}
 
     def plane(
         self: Trained,
@@ -169,7 +174,7 @@ class Views:
         Returns:
             (steps of the second, steps of the first, \\*event_shape).
         """
-        return _array(_planar(self, X, at, steps, limits, seed_of(seed, random_state)).mean)
+        return _data(self, _planar(self, X, at, steps, limits, seed_of(seed, random_state)).mean)
 
     def map(
         self: Trained, X: Any, method: str | None = None, *, seed: Seed = 0, random_state: Seed | None = None
@@ -298,12 +303,19 @@ def _array(values: Tensor) -> NDArray[Any]:
     return values.numpy(force=True)
 
 
-def _datum(vae: Trained, x: ArrayLike) -> Tensor:
-    return vae._rows(np.asarray(x)[None]).rows(slice(1))[0]
+def _data(vae: Trained, values: Tensor) -> Array:
+    """Data in the layout that the VAE was fitted on."""
+    return vae.run.as_given(values).numpy(force=True)
+
+
+def _datum(vae: Trained, x: Any) -> Tensor:
+    """One datum; a row of a DataFrame is a series, whose index has the names of the columns."""
+    is_series = hasattr(x, "to_frame") and hasattr(x, "index")
+    return vae._rows(x.to_frame().T if is_series else np.asarray(x)[None]).rows(slice(1))[0]
 
 
 def _ends(vae: Trained, start: ArrayLike, end: ArrayLike) -> Tensor:
-    return vae._rows(np.stack([np.asarray(start), np.asarray(end)])).rows(slice(2))
+    return torch.stack([_datum(vae, start), _datum(vae, end)])
 
 
 def _way(vae: Trained, ends: Tensor, steps: int, seed: int) -> walks.Interpolation:

@@ -210,3 +210,12 @@ def test_the_checkpoint_tells_the_names(folder: Path) -> None:
 
     with safe_open(folder / "run/checkpoints/best.safetensors", "pt") as opened:
         assert json.loads(opened.metadata()["columns"]) == list(NAMES)
+
+
+def test_a_row_of_a_table_has_the_names_of_its_columns(vae: VAE) -> None:
+    start, end = frame().iloc[0], frame().iloc[1]
+    assert vae.interpolate(start, end, 3).shape == (3, 3)
+    with pytest.raises(DataError, match=ORDER):
+        vae.interpolate(start[::-1], end)
+    with pytest.raises(DataError, match=ORDER):
+        vae.traverse(frame(), at=end[::-1])

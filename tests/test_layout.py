@@ -168,3 +168,23 @@ def test_pictures_look_the_same_in_both_layouts(channels: int) -> None:
     last = RANDOM.rand(4, 5, 6, channels)
     images = [plots.grid(data).axes[0].images[0].get_array() for data in (last, np.moveaxis(last, -1, 1))]
     assert np.array_equal(*images)
+
+
+VIEWS: dict[str, Any] = {
+    "decode": lambda vae: vae.decode(vae.encode(PICTURES)),
+    "posterior_predictive": lambda vae: vae.posterior_predictive(PICTURES, 2),
+    "denoise": lambda vae: vae.denoise(PICTURES, draws=2),
+    "interpolate": lambda vae: vae.interpolate(PICTURES[0], PICTURES[1], 5),
+    "traverse": lambda vae: vae.traverse(PICTURES, steps=5, at=PICTURES[0])["z[0]"],
+    "plane": lambda vae: vae.plane(PICTURES, steps=5),
+}
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    return fit(PICTURES)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_has_the_layout_of_the_data(vae: VAE, view: str) -> None:
+    assert VIEWS[view](vae).shape[-3:] == (8, 6, 3)
