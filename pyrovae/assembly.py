@@ -14,6 +14,7 @@ from pyrovae.component import Component
 from pyrovae.config import Config, Data
 from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
+from pyrovae.isolation import isolated
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
 from pyrovae.programs import Program
@@ -23,6 +24,7 @@ PYTHON_ARRAY = "array-from-python"
 """The source of a run whose data came as an array and are kept nowhere."""
 
 
+@isolated()
 def build(config: Config, event_shape: Size, objects: Mapping[str, Component] | None = None) -> Program:
     """The program of a configuration, with weights from its seed.
 
@@ -97,6 +99,7 @@ def cutting(options: Data) -> dict[str, Any]:
     return options.model_dump(include={"validation", "test", "limit", "exclude_labels", "divisor", "layout"})
 
 
+@isolated()
 def build_objective(config: Config, program: Program, data_size: int) -> Objective:
     """The objective of a configuration.
 

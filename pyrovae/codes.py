@@ -17,6 +17,7 @@ from pyrovae import device, sites
 from pyrovae.errors import DataError
 from pyrovae.evaluate import inspected
 from pyrovae.generate import CELLS_AT_ONCE, Draws
+from pyrovae.isolation import isolated
 from pyrovae.programs import Program
 from pyrovae.randomness import DatumNoise, seeded
 
@@ -79,6 +80,7 @@ def names(program: Program) -> list[str]:
     return [name for latent in layout(program) for name in latent.names]
 
 
+@isolated()
 def layout(program: Program) -> list[Latent]:
     """The latent sites of a program, in the order in which their values stand in a code.
 
@@ -118,6 +120,7 @@ def drawn(program: Program, n: int, *, seed: int = 0) -> Tensor:
     return torch.cat(parts)
 
 
+@isolated()
 def decode(program: Program, codes: Tensor, *, seed: int = 0) -> Draws:
     """Run the model at given codes: x ~ p(x|z) and the expected datum E[x|z].
 

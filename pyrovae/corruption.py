@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from pyrovae import supports
 from pyrovae.errors import ConfigError, DataError, Problem
+from pyrovae.isolation import isolated
 from pyrovae.randomness import Streams
 
 Extremes = tuple[float, float]
@@ -125,6 +126,7 @@ def parse(text: str, place: str = "--noise") -> Corruption:
     return Corruption(name, amount)
 
 
+@isolated()
 def corrupt(
     x: Tensor,
     corruption: Corruption,

@@ -17,6 +17,7 @@ from torch.distributions.constraints import Constraint
 from pyrovae import sites, supports
 from pyrovae.diagnostics import Unavailable
 from pyrovae.distributions.additive_logistic import AdditiveLogistic
+from pyrovae.isolation import isolated
 from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, seeded
 
@@ -47,6 +48,7 @@ class Density:
         (torch.Size([5, 16, 8]), torch.Size([5, 16]))
     """
 
+    @isolated()
     def __init__(self, program: Program, x: Tensor) -> None:
         self.program = program
         self.x = x
@@ -69,6 +71,7 @@ class Density:
         """Draws u ~ p(u)."""
         return self._drawn(self.program.model, noise, particles)
 
+    @isolated()
     def log_model(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log p(u), and log p(x|z)."""
         trace = self._conditioned(self.program.model, u)
@@ -76,11 +79,13 @@ class Density:
         observed = [name for name in trace.observation_nodes if name not in names]
         return _total(trace, names, u) + self.log_volume(u), _total(trace, observed, u)
 
+    @isolated()
     def log_joint(self, u: Tensor) -> Tensor:
         """log p(x, u)."""
         log_prior, log_likelihood = self.log_model(u)
         return log_prior + log_likelihood
 
+    @isolated()
     def log_guide(self, u: Tensor) -> Tensor:
         """log q(u|x), at any value.
 
@@ -95,6 +100,7 @@ class Density:
             raise Unavailable("q(z|x) is known at its own draws only") from error
         return _total(trace, [site.name for site in self.sites], u) + self.log_volume(u)
 
+    @isolated()
     def log_volume(self, u: Tensor) -> Tensor:
         """log |det T'(u)|."""
         total = torch.zeros(u.shape[:2], dtype=torch.float64, device=u.device)
@@ -103,6 +109,7 @@ class Density:
             total = total + log_det.reshape(*u.shape[:2], -1).sum(-1)
         return total
 
+    @isolated()
     def codes(self, u: Tensor) -> Tensor:
         """z = T(u), (particles, n, code size)."""
         return torch.cat([value.reshape(*u.shape[:2], -1) for _, _, value in self._values(u)], -1)
@@ -121,12 +128,14 @@ class Density:
         trace.compute_log_prob()
         return trace
 
+    @isolated()
     @torch.no_grad()
     def _drawn(self, function: Callable[[Tensor], None], noise: DatumNoise, particles: int) -> Tensor:
         with noise, particle_plate(particles):
             trace = poutine.trace(function).get_trace(self.x)
         return self.free(trace)
 
+    @isolated()
     def free(self, trace: Trace) -> Tensor:
         """The codes u of a trace with a plate of particles, or without, which counts as one particle."""
         parts = []

@@ -94,6 +94,15 @@ def of(module: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The precision of a module: that of its first parameter or buffer of real numbers; else float32."""
+    for tensors in (module.parameters(), module.buffers()):
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                return tensor.dtype
+    return torch.float32
+
+
 def widest(device: torch.device) -> torch.dtype:
     """The most precise floating-point numbers that a device has."""
     return torch.float32 if device.type == "mps" else torch.float64

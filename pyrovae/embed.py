@@ -13,7 +13,8 @@ from torch import Tensor
 from pyrovae import codes, generate, sites
 from pyrovae.data import Split
 from pyrovae.errors import ConfigError, Problem
-from pyrovae.evaluate import inspected
+from pyrovae.evaluate import inspected, numbered
+from pyrovae.isolation import isolated
 from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, mix, seeded
 
@@ -58,6 +59,7 @@ class Flat(NamedTuple):
     """What the two are called."""
 
 
+@isolated()
 def embed(program: Program, rows: Split, *, scales: bool = False, draws: int = 0, seed: int = 0) -> Embedding:
     r"""Codes of data: :math:`\mathbb{E}_{q(z|x)}[z]`, and, where asked for, how z is spread around it.
 
@@ -101,11 +103,7 @@ def _few_at_a_time(
 ) -> Iterator[tuple[Tensor, DatumNoise]]:
     """The data with their noise, so many at a time that all their draws fit into memory."""
     at_once = max(1, generate.CELLS_AT_ONCE // (draws * program.event_shape.numel()))
-    first = 0
-    for batch in rows.batches():
-        for x in batch.split(at_once):
-            yield x, DatumNoise(key, range(first, first + len(x)))
-            first += len(x)
+    return ((x, DatumNoise(key, data)) for x, data in numbered(program, rows.batches(), at_once))
 
 
 class _Guided:
@@ -157,6 +155,7 @@ def _flat(latent: list[Any]) -> Tensor:
     return torch.cat([value.reshape(*value.shape[:2], -1) for value in values], dim=2).transpose(0, 1)
 
 
+@isolated()
 def flatten(
     codes: Tensor, method: str | None = None, *, seed: int = 0, names: Sequence[str] | None = None
 ) -> Flat:
@@ -189,6 +188,7 @@ def flatten(
     return METHODS[method](codes, seed)
 
 
+@isolated()
 def mapped(
     program: Program, rows: Split, method: str | None = None, *, limit: int = 2000, seed: int = 0
 ) -> Map:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pyrovae.capture import Function, Uncapturable, Uncompilable, capture, check, compilation_pays, compiled
+from pyrovae.isolation import switched
 from pyrovae.objectives import Objective, Terms
 from pyrovae.optimizers import CLASSES, Optimizer, OptimizerName
 from pyrovae.randomness import seeded
@@ -267,14 +268,8 @@ class _Buffers:
 @contextmanager
 def _rehearsing(objective: Objective) -> Iterator[None]:
     """As in a step of training, but for the random numbers that are drawn."""
-    modes = {part: part.training for part in objective.modules()}
-    objective.train()
-    try:
-        with seeded("rehearsal"), pyro.validation_enabled(False):
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    with switched(objective, training=True), seeded("rehearsal"), pyro.validation_enabled(False):
+        yield
 
 
 def _differentiated(terms: Terms, parameters: Sequence[Tensor], n: int) -> tuple[Tensor, ...]:

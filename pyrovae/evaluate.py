@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pyrovae import device
 from pyrovae.capture import Captured
+from pyrovae.isolation import isolated, switched
 from pyrovae.programs import PARTICLES, Program, particle_plate
 from pyrovae.quantities import Findings, Mean, Quantity, mean, median
 from pyrovae.randomness import DatumNoise
@@ -134,18 +135,11 @@ def evaluate(
     """
     if particles < 1:
         raise ValueError(f"particles must be at least 1, not {particles}")
-    n, kept = 0, torch.empty(len(fields(Estimates)), FEWEST_KEPT, dtype=torch.float64)
-    model = _Model(program)
-    with inspected(program):
-        for x in batches:
-            data = range(n, n + len(x))
-            part = _evaluate_batch(model, x, data, seed, particles, tails=tails)
-            n += len(x)
-            if n > kept.shape[1]:
-                kept = nn.functional.pad(kept, (0, 2 * n - kept.shape[1]))
-            for row, field in zip(kept, fields(Estimates), strict=True):
-                row[data.start : n] = getattr(part, field.name)
-    return Estimates(*kept[:, :n].clone())
+    model, kept = _Model(program), _Kept()
+    for x, data in numbered(program, batches):
+        with inspected(program):
+            kept.add(_evaluate_batch(model, x, data, seed, particles, tails=tails))
+    return kept.all()
 
 
 def summarise(
@@ -306,27 +300,65 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     return shapes
 
 
+def numbered(
+    program: Program, batches: Iterable[Tensor], at_once: int | None = None
+) -> Iterator[tuple[Tensor, range]]:
+    """The data of all batches with their numbers, at most so many at a time, as precise as the program.
+
+    Batches may be made by the caller's code as they are asked for: ask outside of :func:`inspected`.
+
+    Args:
+        program: which is to take them.
+        batches: the data in order, each batch (n, \\*event_shape).
+        at_once: how many data at most; whole batches, if not given.
+    """
+    first, dtype = 0, device.dtype_of(program)
+    for batch in batches:
+        for x in batch.to(dtype).split(at_once or max(1, len(batch))):
+            yield x, range(first, first + len(x))
+            first += len(x)
+
+
 @contextmanager
 def inspected(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, float32 products, no gradients and no validation inside; afterwards all as before.
+    """Evaluation mode, float32 products, no gradients, no validation and nothing of the caller's inside.
+
+    Afterwards all is as before: see :func:`~pyrovae.isolation.isolated`.
 
     Raises:
         ConfigError: something inside needs numbers that the device does not have.
     """
-    training = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        place = device.of(module)
-        with (
-            device.explaining(place),
-            device.multiplying("float32", place),
-            torch.no_grad(),
-            pyro.validation_enabled(False),
-        ):
-            yield
-    finally:
-        for part, mode in training.items():
-            part.training = mode
+    place = device.of(module)
+    with (
+        isolated(),
+        switched(module, training=False),
+        device.explaining(place),
+        device.multiplying("float32", place),
+        torch.no_grad(),
+        pyro.validation_enabled(False),
+    ):
+        yield
+
+
+class _Kept:
+    """The estimates of all data, in one piece of memory."""
+
+    @isolated()
+    def __init__(self) -> None:
+        self.n = 0
+        self.rows = torch.empty(len(fields(Estimates)), FEWEST_KEPT, dtype=torch.float64)
+
+    def add(self, some: Estimates) -> None:
+        """Keep the estimates of the next data."""
+        start, self.n = self.n, self.n + len(some.elbo)
+        if self.n > self.rows.shape[1]:
+            self.rows = nn.functional.pad(self.rows, (0, 2 * self.n - self.rows.shape[1]))
+        for row, field in zip(self.rows, fields(Estimates), strict=True):
+            row[start : self.n] = getattr(some, field.name)
+
+    @isolated()
+    def all(self) -> Estimates:
+        return Estimates(*self.rows[:, : self.n].clone())
 
 
 def _evaluate_batch(

@@ -11,7 +11,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyrovae import sites
-from pyrovae.evaluate import inspected
+from pyrovae.evaluate import inspected, numbered
 from pyrovae.programs import Program, particle_plate
 from pyrovae.randomness import DatumNoise, seeded
 
@@ -74,12 +74,11 @@ def reconstruct(program: Program, batches: Iterable[Tensor], *, seed: int = 0) -
         torch.Size([16, 1, 8, 8])
     """
     parts = []
-    with inspected(program):
-        for x, data in _numbered(batches):
-            with DatumNoise((seed, "reconstruct"), data):
-                codes = poutine.trace(program.guide).get_trace(x)
-                model = poutine.uncondition(poutine.replay(program.model, codes))
-                parts.append(_draws(poutine.trace(model).get_trace(x)))
+    for x, data in numbered(program, batches):
+        with inspected(program), DatumNoise((seed, "reconstruct"), data):
+            codes = poutine.trace(program.guide).get_trace(x)
+            model = poutine.uncondition(poutine.replay(program.model, codes))
+            parts.append(_draws(poutine.trace(model).get_trace(x)))
     return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
 
@@ -103,8 +102,8 @@ def encode(program: Program, batches: Iterable[Tensor], *, seed: int = 0, draws:
     """
     parts = []
     names = order(program)
-    with inspected(program):
-        for x, data in _numbered(batches):
+    for x, data in numbered(program, batches):
+        with inspected(program):
             parts.append(_expected_codes(program, names, x, data, (seed, "encode"), draws))
     return torch.cat(parts)
 
@@ -121,13 +120,6 @@ def order(program: Program) -> list[str]:
     with inspected(program), seeded("order"):
         trace = poutine.trace(program.model).get_trace(program.unseen(1))
     return prune_subsample_sites(trace).stochastic_nodes
-
-
-def _numbered(batches: Iterable[Tensor]) -> Iterable[tuple[Tensor, range]]:
-    first = 0
-    for x in batches:
-        yield x, range(first, first + len(x))
-        first += len(x)
 
 
 def _expected_codes(

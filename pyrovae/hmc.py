@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pyrovae.isolation import isolated
 from pyrovae.randomness import Streams
 
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]
@@ -33,6 +34,7 @@ class Transition(NamedTuple):
     """(chains, n)."""
 
 
+@isolated()
 @torch.no_grad()
 def transition(
     log_density: LogDensity,
@@ -150,6 +152,7 @@ def scale_of(draws: Tensor) -> Tensor:
     return draws.std(0).clamp(min=SMALLEST_SCALE)
 
 
+@isolated()
 def sample(
     log_density: LogDensity,
     position: Tensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae.corruption import Corruption, corrupt
-from pyrovae.evaluate import inspected
+from pyrovae.evaluate import inspected, numbered
 from pyrovae.generate import CELLS_AT_ONCE
+from pyrovae.isolation import isolated
 from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import ROUNDING, Findings, Quantity, mean
 from pyrovae.randomness import DatumNoise
@@ -92,7 +93,7 @@ def predict(
         raise ValueError(f"quantiles are levels from 0 to 1, not {tuple(quantiles)}")
     parts = [
         _predict(program, x, data, draws, (seed, "predict"), quantiles)
-        for x, data in _few_at_a_time(program, batches, draws)
+        for x, data in numbered(program, batches, _at_once(program, draws))
     ]
     return Predictive(*map(torch.cat, zip(*parts, strict=True)))
 
@@ -138,7 +139,7 @@ def denoise(
         raise ValueError(f"draws must be at least 2, not {draws}")
     support = program.support if is_likelihood else constraints.interval(*extremes)
     parts = []
-    for x, data in _few_at_a_time(program, batches, draws):
+    for x, data in numbered(program, batches, _at_once(program, draws)):
         given = corrupt(x, corruption, data, seed=seed, extremes=extremes, support=support)
         found = _predict(program, given, data, draws, (seed, "denoise"), ())
         parts.append(Denoised(x.cpu(), given.cpu(), found.mean, found.deviation))
@@ -187,16 +188,12 @@ def restoration(denoised: Denoised) -> Findings:
     return Findings(f"against {len(clean):,} clean rows", rows, notes)
 
 
-def _few_at_a_time(program: Program, batches: Iterable[Tensor], draws: int) -> Iterator[tuple[Tensor, range]]:
-    """The data and their numbers, so many at a time that all their draws fit into memory."""
-    at_once = max(1, CELLS_AT_ONCE // (draws * program.event_shape.numel()))
-    first = 0
-    for batch in batches:
-        for x in batch.split(at_once):
-            yield x, range(first, first + len(x))
-            first += len(x)
+def _at_once(program: Program, draws: int) -> int:
+    """How many data with so many draws of each are in memory at a time."""
+    return max(1, CELLS_AT_ONCE // (draws * program.event_shape.numel()))
 
 
+@isolated()
 def _predict(
     program: Program,
     x: Tensor,
@@ -205,7 +202,7 @@ def _predict(
     key: tuple[int | str, ...],
     quantiles: Sequence[float],
 ) -> Predictive:
-    at_once = max(1, CELLS_AT_ONCE // program.event_shape.numel())
+    at_once = _at_once(program, 1)
     with inspected(program):
         chunks = [
             _draw(program, x, DatumNoise((*key, start), data), min(at_once, draws - start))

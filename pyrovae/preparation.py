@@ -16,6 +16,7 @@ from pyrovae import component, supports
 from pyrovae.config import Data, literal
 from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, DataError, Problem
+from pyrovae.isolation import isolated
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs import Program
 from pyrovae.randomness import seeded
@@ -46,6 +47,7 @@ class Prepared:
     """What was done with the data, or had better be, in sentences."""
 
 
+@isolated()
 def prepare(dataset: Dataset, options: Data, scorer: Scorer) -> Prepared:
     """Dequantise, squeeze and binarise as configured, and refuse data outside the support.
 

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from pyrovae.errors import ConfigError, Problem, RunError
+from pyrovae.isolation import LOCK
 
 Seed: TypeAlias = int | np.random.RandomState | np.random.Generator
 """A whole number, or one of NumPy's generators, from which one is drawn."""
@@ -56,9 +57,12 @@ def mix(*key: int | str) -> int:
 
 @contextmanager
 def seeded(*key: int | str) -> Iterator[None]:
-    """Draws inside are a function of the key and the device; outside, global generators go on as before."""
+    """Draws inside are a function of the key and the device; outside, global generators go on as before.
+
+    Other threads that want this wait meanwhile.
+    """
     seed = mix(*key)
-    with ExitStack() as stack:
+    with LOCK, ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.default_generator.manual_seed(seed)
         for kind, devices in _accelerators().items():

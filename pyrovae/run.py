@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Size, Tensor
 
 from pyrovae import component, device, generate
@@ -23,6 +24,7 @@ from pyrovae.engine import Engine, start
 from pyrovae.errors import ConfigError, DataError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
+from pyrovae.isolation import isolated
 from pyrovae.networks import can_be_rounded, rounding
 from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs import Program, check, rehearse
@@ -87,6 +89,7 @@ class Run:
         return run
 
     @classmethod
+    @isolated()
     def load(
         cls, path: Path, checkpoint: Checkpoint = "best", *, trust: bool = False, on: str = "cpu"
     ) -> Run:
@@ -152,6 +155,7 @@ class Run:
         return run
 
     @classmethod
+    @isolated()
     def _assembled(
         cls, config: Config, dataset: Dataset | None, objects: Mapping[str, Component] | None = None
     ) -> Run:
@@ -323,6 +327,7 @@ class Run:
         member: Any = component.find("diagnostic", name)
         return diagnose(member(**chosen), Subject(self.program, rows, seed, batch_size))
 
+    @isolated()
     def use(self, checkpoint: Checkpoint) -> None:
         """Give the program the weights of a checkpoint, if there is one."""
         snapshot = self.snapshots.get(checkpoint, self.snapshots.get("last"))
@@ -385,7 +390,7 @@ class Run:
         """The engine of the configuration; a run goes on with the one that it was begun with."""
         options = self.config.train
         begun_with = self.facts.get("engine") if options.engine == "auto" else None
-        with self._computing():
+        with isolated(), torch.enable_grad(), self._computing():
             started = start(
                 begun_with or options.engine,  # type: ignore[arg-type]
                 build_objective(self.config, self.program, len(train)),

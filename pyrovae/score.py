@@ -16,7 +16,7 @@ from torch.distributions import Independent
 from pyrovae import device
 from pyrovae.data import Split
 from pyrovae.errors import DataError
-from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected
+from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected, numbered
 from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import ROUNDING, Mean
 from pyrovae.randomness import DatumNoise
@@ -227,15 +227,11 @@ def contributions(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     at_once = max(1, CELLS_AT_ONCE // (draws * program.event_shape.numel()))
-    first, parts = 0, []
-    with inspected(program):
-        for batch in batches:
-            for x in batch.split(at_once):
-                data = range(first, first + len(x))
-                numbered = data if numbers is None else numbers[data.start : data.stop]
-                with DatumNoise((seed, "contributions"), numbered):
-                    parts.append(_of_cells(program, x, draws))
-                first += len(x)
+    parts = []
+    for x, data in numbered(program, batches, at_once):
+        noisy = data if numbers is None else numbers[data.start : data.stop]
+        with inspected(program), DatumNoise((seed, "contributions"), noisy):
+            parts.append(_of_cells(program, x, draws))
     return torch.cat(parts)
 
 

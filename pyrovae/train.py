@@ -20,6 +20,7 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import TrainingError
 from pyrovae.evaluate import inspected
+from pyrovae.isolation import isolated
 from pyrovae.randomness import seeded
 
 ScheduleName = Literal["constant", "linear", "cosine"]
@@ -109,7 +110,7 @@ class Trainer:
             TrainingError: the loss is no longer finite.
         """
         while not self.finished:
-            with self.computing():
+            with isolated(), torch.enable_grad(), self.computing():
                 metrics = self._epoch(len(self.history) + 1, on_batch)
             self.history.append(metrics)
             yield metrics
@@ -126,12 +127,14 @@ class Trainer:
             return False
         return len(self.history) - best_epoch(self.history) >= self.patience
 
+    @isolated()
     def snapshot(self) -> Snapshot:
         """A copy of the state after the last epoch, in the processor's memory."""
         state = self.engine.objective.program.state_dict(), self.engine.state_dict()
         weights, optimizer = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
         return Snapshot(len(self.history), dict(weights), optimizer)
 
+    @isolated()
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to the state of a snapshot."""
         self.engine.objective.program.load_state_dict(snapshot.weights)

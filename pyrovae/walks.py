@@ -18,6 +18,7 @@ from pyrovae.diagnostics import Subject, diagnose
 from pyrovae.diagnostics.active_units import ActiveUnits
 from pyrovae.errors import DataError
 from pyrovae.generate import encode
+from pyrovae.isolation import isolated
 from pyrovae.programs import Program
 
 PRIOR_DRAWS = 10_000
@@ -97,6 +98,7 @@ class _Unit(NamedTuple):
         return walked
 
 
+@isolated()
 def interpolate(
     program: Program, start: Tensor, end: Tensor, steps: int = 11, *, seed: int = 0
 ) -> Interpolation:
@@ -131,6 +133,7 @@ def interpolate(
     return Interpolation(share.cpu(), z.cpu(), codes.decode(program, z).mean.cpu())
 
 
+@isolated()
 def traverse(
     program: Program,
     rows: Split,
@@ -184,6 +187,7 @@ def traverse(
     ]
 
 
+@isolated()
 def plane(
     program: Program,
     rows: Split,
@@ -233,6 +237,7 @@ def plane(
     )
 
 
+@isolated()
 def located(program: Program, x: Tensor, *, seed: int = 0) -> Tensor:
     """The points of the support nearest to E_q[z], (n, code size): on a sphere, say, in its direction.
 

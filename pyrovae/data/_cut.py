@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.data._columns import check_columns
 from pyrovae.data._dataset import Dataset, Labels, Split
 from pyrovae.errors import DataError
+from pyrovae.isolation import isolated
 
 # What a random choice is for is its seed: no choice depends on another, and none on the seed of a run.
 _LIMIT, _TEST, _VALIDATION = 0, 1, 2
@@ -47,6 +48,7 @@ class Parts(NamedTuple):
         return self.present().get(name, self.train)
 
 
+@isolated()
 def assemble(
     name: str,
     parts: Parts,

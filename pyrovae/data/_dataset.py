@@ -17,6 +17,7 @@ from pyrovae.data._columns import Columns
 from pyrovae.data._disk import RowsOnDisk
 from pyrovae.data._layout import Layout
 from pyrovae.errors import DataError
+from pyrovae.isolation import isolated
 from pyrovae.randomness import mix, seeded
 
 Labels: TypeAlias = NDArray[Any]
@@ -27,10 +28,10 @@ Draws: TypeAlias = Literal["fresh", "own", "middle"]
 # How many cells are turned to float at a time wherever all rows are gone through.
 _CHUNK_CELLS = 2**20
 
-_SILENCE, _MIDDLE = torch.tensor(0.0), torch.tensor(0.5)
+_SILENCE, _MIDDLE = (torch.tensor(u, dtype=torch.float32, device="cpu") for u in (0.0, 0.5))
 # In float32 uniform noise is a multiple of 2^-24. 0 itself is moved up: many a density has no value there.
 _LOWEST, _HIGHEST = 2**-25, 1 - 2**-24
-_MIDDLE_OF_CELLS = torch.tensor(0.5 + 2**-17)
+_MIDDLE_OF_CELLS = torch.tensor(0.5 + 2**-17, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +117,13 @@ class Split:
         raw = self.raw.take(index) if isinstance(self.raw, RowsOnDisk) else _gathered(self.raw, index)
         return replace(self, raw=raw, labels=labels)
 
+    @isolated()
     def chosen(self, count: int, *key: int | str) -> Tensor:
         """The numbers of so many rows, chosen by the key, in their order; of all, where there are no more."""
         with seeded(*key):
             return torch.randperm(len(self))[:count].sort().values
 
+    @isolated()
     def range(self) -> tuple[float, float]:
         """The ends of the interval that all values lie in; (inf, -inf) where there are no rows."""
         if not len(self):
@@ -141,6 +144,7 @@ class Split:
             torch.equal(stored, stored.round()) for stored in self._parts()
         )
 
+    @isolated()
     def drawn(self) -> Split:
         """The data under noise that is drawn once and for all.
 
@@ -154,6 +158,7 @@ class Split:
         """The grey values that bits are drawn from, and are the mean of; other data as they are."""
         return replace(self, noise=None) if self.noise == "binarized" and self.draws != "middle" else self
 
+    @isolated()
     def thresholded(self) -> Split:
         """1 where a value is above one half, 0 elsewhere."""
         return replace(self, noise="binarized", draws="middle")._settled

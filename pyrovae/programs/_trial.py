@@ -18,6 +18,7 @@ from torch.distributions.constraints import Constraint
 
 from pyrovae import component, sites, supports
 from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
+from pyrovae.isolation import isolated, switched
 from pyrovae.programs._codes import Codes
 from pyrovae.programs._plates import particle_plate
 from pyrovae.randomness import seeded
@@ -105,11 +106,11 @@ class _Wrong(Exception):  # noqa: N818 - a part of a sentence
 @contextlib.contextmanager
 def _trying(program: Program, when: str = "") -> Iterator[None]:
     """Inside, a program runs as in evaluation, under noise of its own; what is wrong with it is an error."""
-    modes = {part: part.training for part in program.modules()}
-    program.eval()
     name = component.name_of(type(program))
     try:
         with (
+            isolated(),
+            switched(program, training=False),
             seeded("trial"),
             pyro.get_param_store().scope(),
             pyro.validation_enabled(False),
@@ -124,9 +125,6 @@ def _trying(program: Program, when: str = "") -> Iterator[None]:
         raise ConfigError(
             [Problem("program.name", f"{name!r}{when} raises {raised(error, _is_no_librarys)}")]
         ) from error
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _is_no_librarys(file: Path) -> bool:
