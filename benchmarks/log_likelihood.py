@@ -21,7 +21,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pyrovae.assembly import build
 from pyrovae.config import resolve
-from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, pareto_k
+from pyrovae.evaluate import CELLS_AT_ONCE, evaluate
+from pyrovae.importance import pareto_k
 from pyrovae.posteriors._scale import positive
 from pyrovae.programs.single_layer import SingleLayer
 

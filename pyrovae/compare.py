@@ -7,14 +7,13 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from pyrovae.codes import names as names_of_codes
 from pyrovae.contrast import CROSS_ENTROPY, Comparison, Scored, compared, places_that_differ
 from pyrovae.data import Split
 from pyrovae.errors import RunError
-from pyrovae.evaluate import TOLERATED_SHARE, UNTRUSTED_K, Estimates, Evaluation
+from pyrovae.evaluate import Evaluation
 from pyrovae.generate import encode, reconstruct, sample
 from pyrovae.quantities import Findings, Mean, Quantity, mean
 from pyrovae.run import Run
@@ -201,12 +200,12 @@ def _scored(name: str, run: Run, found: Evaluation, units: Findings, measure: st
     rows = {quantity.key: quantity for quantity in found.quantities}
     values, errors, quantities = {}, {}, {}
     for score, source in SOURCES.items():
-        if source in rows and (score != "log_likelihood" or _is_trusted(found.estimates)):
+        if source in rows and (score != "log_likelihood" or found.estimates.trust.of_mean):
             sign, label = 1, rows[source].label
             if score == "distortion":
                 sign, label = -1, f"minus {label}"
             values[score] = sign * getattr(found.estimates, source)
-            errors[score] = _errors(found.estimates, source)
+            errors[score] = found.estimates.errors(source)
             average = mean(values[score], errors[score])
             quantities[score] = Quantity(score, label, average, rows[source].bits_per_dimension)
     if "pareto_k_above" in rows:
@@ -224,23 +223,6 @@ def _scored(name: str, run: Run, found: Evaluation, units: Findings, measure: st
         notes=found.notes,
         caveats=run.caveats,
     )
-
-
-def _is_trusted(estimates: Estimates) -> bool:
-    """Whether log p(x) has an error: k-hat is known, and below its limit for nearly all data."""
-    k = estimates.pareto_k
-    return not k.isnan().all() and (k > UNTRUSTED_K).double().mean().item() <= TOLERATED_SHARE
-
-
-def _errors(estimates: Estimates, source: str) -> Tensor:
-    """The Monte-Carlo errors of an estimate; not a number where k-hat withholds them."""
-    if not source.startswith("log_likelihood"):
-        errors: Tensor = getattr(estimates, f"{source}_error")
-        return errors
-    bound = estimates.log_likelihood
-    if not _is_trusted(estimates):
-        return torch.full_like(bound, torch.nan)
-    return (2 * (estimates.log_likelihood_corrected - bound)).sqrt()  # those of single data, too
 
 
 def _of_run(run: Run, units: Findings) -> Iterator[Quantity]:

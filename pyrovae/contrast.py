@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae.config import literal
 from pyrovae.errors import RunError
-from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K
+from pyrovae.importance import FEWEST_DRAWS, TOLERATED_SHARE
 from pyrovae.intervals import Interval, paired, welch
 from pyrovae.quantities import Mean, Quantity, mean
 
@@ -344,7 +344,7 @@ def _of_weights(runs: Sequence[Scored], log_p: str) -> Iterator[str]:
         why = (
             f"k-hat needs {FEWEST_DRAWS} draws of z to be known for"
             if shares[bounds[0]] is None
-            else f"k-hat is above {UNTRUSTED_K} for more than {TOLERATED_SHARE:.0%} of the data of"
+            else f"k-hat is too high for more than {TOLERATED_SHARE:.0%} of the data of"
         )
         yield (
             f"{why} {_listed(bounds)}, and {log_p} has no error that could be trusted: >= is its "
@@ -354,8 +354,8 @@ def _of_weights(runs: Sequence[Scored], log_p: str) -> Iterator[str]:
     share = max((found.mean.value for found in shares.values() if found), default=0.0)
     if share > 0 and not bounds:
         yield (
-            f"k-hat is above {UNTRUSTED_K} for up to {share:.1%} of the data of a run: their part in the "
-            f"Monte-Carlo errors of {log_p} may be too small"
+            f"k-hat is too high for up to {share:.1%} of the data of a run: their part in the Monte-Carlo "
+            f"errors of {log_p} may be too small"
         )
 
 

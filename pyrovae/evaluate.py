@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from pyrovae import device
 from pyrovae.capture import Captured
+from pyrovae.importance import Trust, pareto_k
 from pyrovae.isolation import isolated, switched
 from pyrovae.programs import PARTICLES, Program, particle_plate
 from pyrovae.quantities import Findings, Mean, Quantity, mean, median
@@ -28,28 +28,9 @@ CELLS_AT_ONCE = 2**19
 DRAWS_AT_ONCE = 250
 """How many codes of a datum are drawn at a time; the draws depend on it."""
 
-UNTRUSTED_K = 0.7
-"""A k-hat above which an importance-sampling estimate has no error that can be trusted."""
-
-TOLERATED_SHARE = 0.05
-"""Share of data above :data:`UNTRUSTED_K` from which on the mean over data has no error either.
-
-Where k is 0.5, from which on the variance of the weights is infinite, 7% of the data are above 0.7 by the
-chance in k-hat itself; where k is 0.4, 1% (1,000 draws).
-"""
-
 FEWEST_KEPT = 1024
 """Data for which there is room at first. All estimates are in one piece of memory: the small pieces of each
 batch would stand between the large ones of the next, which then took new memory every time."""
-
-FEWEST_DRAWS = 25
-"""Of a tail's fit: it takes a fifth of the draws, and five at least."""
-
-LONGEST_TAIL = 700.0
-"""Nats between weights above which the smaller one is 0 beside the larger one, in double precision."""
-
-CONSTANT = 1e-3
-"""Weights that differ by less, in nats, are constant up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +38,8 @@ class Estimates:
     """One estimate for each datum, on the processor in float64, in nats; ``_error``: its Monte-Carlo error.
 
     The errors are those of the mean over draws (by the delta method for ``log_likelihood``), and not a number
-    where there is only one draw; that of ``log_likelihood`` is none either where ``pareto_k`` is above 0.7.
+    where there is only one draw; nor is that of ``log_likelihood`` where :class:`~pyrovae.importance.Trust`
+    does not trust it.
 
     Args:
         elbo: mean of log w.
@@ -71,6 +53,7 @@ class Estimates:
         log_likelihood_corrected: it plus s² / 2, by which the log of a mean is too low.
         effective_sample_size: (sum of w)² / sum of w², between 1 and K.
         pareto_k: k-hat, the shape of the weights' upper tail: above 1/2 their variance is not finite.
+        draws: of z for each datum, K.
     """
 
     elbo: Tensor
@@ -84,6 +67,33 @@ class Estimates:
     log_likelihood_corrected: Tensor
     effective_sample_size: Tensor
     pareto_k: Tensor
+    draws: int
+
+    @property
+    def trust(self) -> Trust:
+        """Which errors of log p(x) can be trusted."""
+        return Trust(self.pareto_k, self.draws)
+
+    @property
+    def of_rows(self) -> dict[str, Tensor]:
+        """All that is known of every datum, by name."""
+        return {name: values for name, values in vars(self).items() if isinstance(values, Tensor)}
+
+    def errors(self, name: str) -> Tensor:
+        """The Monte-Carlo errors from which that of a mean over data is made, (n,).
+
+        Of log p(x), they are those of all data or of none: also of the few that have no error by themselves.
+
+        Args:
+            name: of an estimate, as ``log_likelihood``.
+        """
+        if not name.startswith("log_likelihood"):
+            return self.of_rows[f"{name}_error"]
+        spread = (2 * (self.log_likelihood_corrected - self.log_likelihood)).sqrt()
+        return spread if self.trust.of_mean else torch.full_like(spread, math.nan)
+
+
+NAMES = [field.name for field in fields(Estimates) if field.name != "draws"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,8 +130,8 @@ def evaluate(
         batches: the data in order, each batch (n, \*event_shape).
         seed: of the noise.
         particles: draws K of z for each datum.
-        tails: whether to fit the tails of the weights, for ``pareto_k``: a fraction of a millisecond for each
-            datum. Without, it is not a number, and no error is withheld.
+        tails: whether to fit the tails of the weights, for ``pareto_k``: a fifth of a millisecond for each
+            datum. Without, it is not a number, and neither are the errors of ``log_likelihood``.
 
     Raises:
         ValueError: particles is less than one.
@@ -147,7 +157,7 @@ def summarise(
 ) -> Evaluation:
     """The means over data of all estimates, and whether their errors can be trusted.
 
-    The mean of log p(x) has no error where k-hat is above 0.7 for more than 5% of the data.
+    The mean of log p(x) has an error where :class:`~pyrovae.importance.Trust` trusts it.
 
     Args:
         estimates: for each datum.
@@ -159,7 +169,7 @@ def summarise(
     Example:
         >>> estimates = evaluate(program, [x], particles=9)
         >>> summarise(estimates, cells=64, discrete=True, is_likelihood=True).notes
-        ['k-hat needs 25 draws of z: the errors of log p(x) are unchecked']
+        ['k-hat needs 25 draws of z: without it, log p(x) has no error']
     """
     labels = LABELS if is_likelihood else CROSS_ENTROPY_LABELS
     if not is_bound:
@@ -175,7 +185,8 @@ def summarise(
     if not is_bound:
         return Evaluation(TITLE, quantities, estimates=estimates)
     rows = [*quantities, *_weights(estimates)]
-    return Evaluation(TITLE, rows, list(_warnings(estimates, is_likelihood)), estimates=estimates)
+    what = "log p(x)" if is_likelihood else "the importance-sampled cross-entropy"
+    return Evaluation(TITLE, rows, list(estimates.trust.notes(what)), estimates=estimates)
 
 
 TITLE = "mean over data"
@@ -202,24 +213,14 @@ POINT_LABELS = {
 
 def _values(estimates: Estimates, key: str) -> tuple[Tensor, Tensor]:
     """A quantity of every datum, and its errors."""
-    if key == "penalty":  # the KL's formula, with a density of 1 at the point
-        return estimates.kl, estimates.kl_error
-    if not key.startswith("log_likelihood"):
-        return getattr(estimates, key), getattr(estimates, f"{key}_error")
-    bound, corrected = estimates.log_likelihood, estimates.log_likelihood_corrected
-    error = (2 * (corrected - bound)).sqrt()  # those that are withheld, too
-    if _share_above(estimates) > TOLERATED_SHARE:
-        error = torch.full_like(error, math.nan)
-    return getattr(estimates, key), error
-
-
-def _share_above(estimates: Estimates) -> float:
-    return (estimates.pareto_k > UNTRUSTED_K).double().mean().item()
+    name = "kl" if key == "penalty" else key  # the KL's formula, with a density of 1 at the point
+    return estimates.of_rows[name], estimates.errors(name)
 
 
 def _weights(estimates: Estimates) -> Iterator[Quantity]:
     """What the importance weights of all data are like."""
-    size, k, share = estimates.effective_sample_size, estimates.pareto_k, _share_above(estimates)
+    size, k, trust = estimates.effective_sample_size, estimates.pareto_k, estimates.trust
+    share = trust.share_above
     n = len(size)
     yield Quantity("effective_sample_size", "effective sample size, median", median(size), unit="draws")
     yield Quantity(
@@ -228,76 +229,11 @@ def _weights(estimates: Estimates) -> Iterator[Quantity]:
         Mean(size.min().item()),
         unit="draws",
     )
-    if not k.isnan().all():
+    if trust.is_known:
         yield Quantity("pareto_k", "k-hat, median", median(k), unit="")
         shrunk = (n * share + 1) / (n + 2)  # above 0, so that none of n is no certainty
         above = Mean(share, data_error=math.sqrt(shrunk * (1 - shrunk) / n))
-        yield Quantity("pareto_k_above", f"share of data with k-hat > {UNTRUSTED_K}", above, unit="")
-
-
-def _warnings(estimates: Estimates, is_likelihood: bool) -> Iterator[str]:
-    """What k-hat says of the errors."""
-    what = "log p(x)" if is_likelihood else "the importance-sampled cross-entropy"
-    k, share = estimates.pareto_k, _share_above(estimates)
-    above = f"k-hat is above {UNTRUSTED_K} for"
-    if k.isnan().all():
-        yield f"k-hat needs {FEWEST_DRAWS} draws of z: the errors of {what} are unchecked"
-    elif share > TOLERATED_SHARE:
-        yield (
-            f"{above} {share:.0%} of the data, more than {TOLERATED_SHARE:.0%}: few draws carry their "
-            f"weights, whose variance may be infinite. So {what} has no error that could be trusted, and its "
-            "correction may be too small: take it for a lower bound. More draws (--particles) or a posterior "
-            "nearer to p(z|x) make it tighter"
-        )
-    elif share > 0:
-        number = int((k > UNTRUSTED_K).sum())
-        yield f"{above} {number:,} of {len(k):,} data: their part in the error of {what} may be too small"
-
-
-def pareto_k(log_weights: Tensor) -> Tensor:
-    r"""k-hat: the shape of the generalised Pareto distribution that fits the tail of each datum's weights.
-
-    The weights have about 1 / k finite moments. Above 0.7, more draws than anyone has would be needed for an
-    estimate of their mean with an error that can be trusted.
-
-    Args:
-        log_weights: (K, n), in nats.
-
-    Returns:
-        (n,): minus infinity where the weights, or those of the tail, are constant; infinity where the tail
-        spans more than numbers can; not a number where there are fewer draws than 25, or where weights that
-        are not finite or not distinct have no fit.
-
-    Source: Vehtari et al., *Pareto Smoothed Importance Sampling*, 2024, section 3; fitted by ArviZ.
-
-    Example:
-        >>> pareto_k(torch.zeros(100, 3))
-        tensor([-inf, -inf, -inf], dtype=torch.float64)
-    """
-    draws, n = log_weights.shape
-    shapes = torch.full((n,), math.nan, dtype=torch.float64)
-    if draws < FEWEST_DRAWS:
-        return shapes
-    from arviz_stats.base.array import array_stats  # takes a second to import, with all of scipy
-
-    log_weights = log_weights.cpu()
-    smallest, largest = log_weights.aminmax(dim=0)
-    tail = log_weights.topk(min(draws // 5, math.ceil(3 * math.sqrt(draws))), dim=0).values[-1]
-    with np.errstate(all="ignore"):
-        for i, row in enumerate(log_weights.T.numpy()):
-            if not math.isfinite(largest[i]):
-                continue
-            if largest[i] - smallest[i] < CONSTANT:
-                shapes[i] = -math.inf
-                continue
-            if largest[i] - tail[i] > LONGEST_TAIL:  # its smaller weights are 0, which a fit takes for short
-                shapes[i] = math.inf
-                continue
-            try:
-                shapes[i] = float(array_stats.psislw(-row)[1])
-            except ValueError:  # all weights of the tail are the same
-                shapes[i] = -math.inf
-    return shapes
+        yield Quantity("pareto_k_above", f"share of data with k-hat > {trust.limit:.2g}", above, unit="")
 
 
 def numbered(
@@ -345,20 +281,24 @@ class _Kept:
 
     @isolated()
     def __init__(self) -> None:
-        self.n = 0
-        self.rows = torch.empty(len(fields(Estimates)), FEWEST_KEPT, dtype=torch.float64)
+        self.n = self.draws = 0
+        self.rows = torch.empty(len(NAMES), FEWEST_KEPT, dtype=torch.float64)
 
     def add(self, some: Estimates) -> None:
         """Keep the estimates of the next data."""
         start, self.n = self.n, self.n + len(some.elbo)
         if self.n > self.rows.shape[1]:
             self.rows = nn.functional.pad(self.rows, (0, 2 * self.n - self.rows.shape[1]))
-        for row, field in zip(self.rows, fields(Estimates), strict=True):
-            row[start : self.n] = getattr(some, field.name)
+        self.draws = some.draws
+        for row, name in zip(self.rows, NAMES, strict=True):
+            row[start : self.n] = getattr(some, name)
 
     @isolated()
     def all(self) -> Estimates:
-        return Estimates(*self.rows[:, : self.n].clone())
+        """The estimates, with the errors that can be trusted: all data have a say in each."""
+        found = Estimates(**dict(zip(NAMES, self.rows[:, : self.n].clone(), strict=True)), draws=self.draws)
+        error = found.log_likelihood_error.where(found.trust.of_rows, math.nan)
+        return replace(found, log_likelihood_error=error)
 
 
 def _evaluate_batch(
@@ -373,7 +313,6 @@ def _evaluate_batch(
     log_likelihood = log_weights.logsumexp(0) - math.log(particles)
     relative_weights = (log_weights - log_likelihood).exp()
     error = _error(relative_weights)
-    k = pareto_k(log_weights) if tails else torch.full_like(error, math.nan)
     return Estimates(
         elbo=log_weights.mean(0),
         elbo_error=_error(log_weights),
@@ -382,10 +321,11 @@ def _evaluate_batch(
         kl=-minus_kl.mean(0),
         kl_error=_error(minus_kl),
         log_likelihood=log_likelihood,
-        log_likelihood_error=error.where(~(k > UNTRUSTED_K), math.nan),
+        log_likelihood_error=error,
         log_likelihood_corrected=log_likelihood + error.square() / 2,
         effective_sample_size=particles**2 / relative_weights.square().sum(0),
-        pareto_k=k,
+        pareto_k=pareto_k(log_weights) if tails else torch.full_like(error, math.nan),
+        draws=particles,
     )
 
 

@@ -17,20 +17,23 @@ from pyrovae import device
 from pyrovae.data import Split
 from pyrovae.errors import DataError
 from pyrovae.evaluate import CELLS_AT_ONCE, evaluate, inspected, numbered
+from pyrovae.importance import Trust
 from pyrovae.programs import Program, particle_plate
 from pyrovae.quantities import ROUNDING, Mean
 from pyrovae.randomness import DatumNoise
 
 
 class Scores(NamedTuple):
-    """How surprising each of n data is, on the processor in float64; every field (n,)."""
+    """How surprising each of n data is, on the processor in float64; every tensor (n,)."""
 
     surprise: Tensor
     """-log p(x) in nats, from above in expectation."""
     error: Tensor
     """Its Monte-Carlo standard error in nats; not a number where it cannot be trusted."""
     pareto_k: Tensor
-    """k-hat: above 0.7, importance sampling has no error that can be trusted."""
+    """k-hat, the shape of the upper tail of the importance weights."""
+    trust: Trust
+    """Which errors can be trusted, and what is to be said of the others."""
 
     @property
     def ranking(self) -> Tensor:
@@ -48,14 +51,16 @@ def score(program: Program, batches: Iterable[Tensor], *, particles: int = 100, 
     .. math:: -\log \hat p(x) = -\log \frac{1}{K} \sum_k \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)},
        \qquad z_k \sim q(z|x)
 
-    Too large in expectation, by less the more draws there are. It has no error where k-hat is above 0.7, as
-    is often so for data unlike those of training: there it ranks, but is no estimate of -log p(x). Nor is it
-    where q(z|x) is a point: it is -log p(x, z) there.
+    Too large in expectation, by less the more draws there are. Errors are given where
+    :class:`~pyrovae.importance.Trust` trusts them: for no datum where k-hat is too high for more than 5% of
+    the data, as is often so for data unlike those of training. Such scores rank, as upper bounds in
+    expectation; one of them may well lie below -log p(x). Where q(z|x) is a point, the score is -log p(x, z),
+    without an error.
 
     Args:
         program: model and guide.
         batches: the data in order, each batch (n, \*event_shape).
-        particles: draws K of z for each datum; below 25 there is no k-hat, and no error is withheld.
+        particles: draws K of z for each datum; below 25 there is no k-hat, and no error.
         seed: of the noise; that of datum i is a function of the seed and i alone.
 
     Raises:
@@ -71,7 +76,7 @@ def score(program: Program, batches: Iterable[Tensor], *, particles: int = 100, 
     error = estimates.log_likelihood_error
     if not program.codes.is_density:
         error = torch.full_like(error, math.nan)
-    return Scores(-estimates.log_likelihood, error, estimates.pareto_k)
+    return Scores(-estimates.log_likelihood, error, estimates.pareto_k, estimates.trust)
 
 
 def rows_needed(level: float) -> int:

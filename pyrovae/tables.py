@@ -43,7 +43,7 @@ def print_json(
     """Everything, for machines; what is not a finite number is null."""
     document = {**facts, "unit": "nats per datum", **_untitled(evaluation)}
     if per_datum and evaluation.estimates is not None:
-        estimates = vars(evaluation.estimates)
+        estimates = evaluation.estimates.of_rows
         document["per_datum"] = {key: all_finite(values.tolist()) for key, values in estimates.items()}
     document["diagnostics"] = {name: found.to_dict() for name, found in others.items()}
     print(json.dumps(document, indent=2, allow_nan=False))

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K
+from pyrovae.importance import FEWEST_DRAWS, TOLERATED_SHARE, highest_k
 from pyrovae.quantities import NEAR_CEILING, Findings, Mean
 from pyrovae.train import best_epoch
 
@@ -234,15 +234,17 @@ def weights(quantities: Mapping[str, Mean], draws: int) -> Verdict:
     """
     question = "Can the estimate of log p(x) be trusted?"
     rule = (
-        f"k-hat of a datum above {UNTRUSTED_K:g}: the weights of its draws have a tail so heavy that their "
-        f"mean has no error to be trusted. Warning sign: more than {TOLERATED_SHARE:.0%} of the data. Worth "
-        "a look: any."
+        "k-hat of a datum above min(1 - 1 / log10(draws), 0.7): the weights of its draws have a tail so "
+        "heavy that no error of log p(x) can be trusted. Warning sign: more than "
+        f"{TOLERATED_SHARE:.0%} of the data, and then there is no error at all. Worth a look: any."
     )
     if "pareto_k_above" not in quantities:
         missing = f"k-hat needs importance weights of {FEWEST_DRAWS} draws or more for each datum"
         return Verdict("open", question, f"It is not known: {missing}.", "", rule)
     share = quantities["pareto_k_above"].value
-    answer = f"k-hat is above {UNTRUSTED_K:g} for {share:.1%} of the data, with {draws:,} draws of z each."
+    answer = (
+        f"k-hat is above {highest_k(draws):.2g} for {share:.1%} of the data, with {draws:,} draws of z each."
+    )
     if share > TOLERATED_SHARE:
         meaning = (
             "Take log p(x) for a lower bound: a few lucky draws decide it, and more of them would raise it. "

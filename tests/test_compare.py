@@ -275,9 +275,7 @@ def test_where_one_has_only_a_bound_all_are_compared_by_bounds_and_it_is_said() 
     assert comparison.score == "bound"
     assert "log_likelihood" not in comparison.differences[0].means
     assert comparison.differences[0].means["bound"].value == pytest.approx(0.5)
-    assert comparison.notes[0].startswith(
-        "k-hat is above 0.7 for more than 5% of the data of b, and log p(x)"
-    )
+    assert comparison.notes[0].startswith("k-hat is too high for more than 5% of the data of b, and log p(x)")
     assert "the bound of log p(x) of b is higher than that of a by 0.50" in comparison.notes[1]
     assert compared([scored("a", a), scored("b", b)]).score == "log_likelihood"
 

@@ -22,6 +22,7 @@ from pyrovae.posteriors import _scale
 from pyrovae.posteriors import normal as posteriors
 from pyrovae.priors import normal as priors
 from pyrovae.programs.single_layer import SingleLayer
+from pyrovae.score import score
 
 CELLS, SIGMA, N = 12, 0.5, 200
 
@@ -117,6 +118,39 @@ def test_errors_of_single_data_are_what_they_say(d: int) -> None:
         scores = (value - truth) / error
         # The mean square of 200 standard scores is 1 +- 0.1; skewed weights make it a little larger.
         assert 0.6 < scores.square().mean() < 1.6
+
+
+GOOD = ((2, 0.1, 1.2), (10, 0.1, 1.2), (2, 0.3, 1.3), (2, 0.5, 1.5))
+POOR = (
+    (2, 0.2, 0.9),
+    (2, 0.3, 0.8),
+    (2, 0.0, 0.7),
+    (2, 0.5, 0.5),
+    (2, 1.0, 1.0),
+    (2, 2.0, 1.0),
+    (10, 0.2, 0.8),
+)
+"""(d, shift, stretch) of guides; those that are narrower than p(z|x) have weights with heavy tails."""
+
+
+@pytest.mark.parametrize(("particles", "seeds"), [(30, 10), (100, 10), (1000, 5)])
+@pytest.mark.parametrize("guide", [*GOOD, *POOR, (10, 0.5, 1.5)])
+def test_errors_of_single_data_cover_nine_tenths_or_there_are_none(
+    guide: tuple[int, float, float], particles: int, seeds: int
+) -> None:
+    d, shift, stretch = guide
+    exact = solve(d, shift=shift, stretch=stretch)
+    found = [score(exact.program, [exact.x], particles=particles, seed=seed) for seed in range(seeds)]
+    error = torch.stack([each.error for each in found])
+    off = torch.stack([each.surprise for each in found]) + exact.evidence
+    known = ~error.isnan()
+    covered = (off[known].abs() < 1.96 * error[known]).double().mean().item()
+    # Of 1,000 rows the share has a standard error of 0.01.
+    assert not known.any() or covered > 0.9
+    if particles >= 100 and guide in GOOD:
+        assert known.double().mean() > 0.9
+    if guide in POOR[3:]:
+        assert particles == 1000 or not known.any()
 
 
 @each_dimension

@@ -27,7 +27,7 @@ from test_cli import succeed
 from pyrovae import plots, verdicts
 from pyrovae.config import dump, resolve
 from pyrovae.data import Split
-from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE
+from pyrovae.importance import FEWEST_DRAWS, TOLERATED_SHARE
 from pyrovae.page import _number, page, some
 from pyrovae.plots._style import BLUE
 from pyrovae.quantities import Findings, Histogram, Mean, Quantity

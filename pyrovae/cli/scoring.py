@@ -84,7 +84,7 @@ def score(
     held_out = None if level is None else _held_out(given.run, level, reference, seed)
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed)
-    remarks = [*run.caveats, *_remarks(found, is_likelihood=is_likelihood)]
+    remarks = list(_remarks(run, found, is_likelihood=is_likelihood))
     known = None
     if level is not None and held_out is not None:
         scores = _scored(run.program, held_out, particles, seed)
@@ -110,18 +110,16 @@ def _scored(program: Program, rows: Split, particles: int, seed: int) -> Scores:
         return score(program, stepping(rows.batches(BATCH), report), particles=particles, seed=seed)
 
 
-def _remarks(found: Scores, *, is_likelihood: bool) -> Iterator[str]:
+def _remarks(run: Run, found: Scores, *, is_likelihood: bool) -> Iterator[str]:
     """What a reader of the scores must know, in sentences."""
-    from pyrovae.evaluate import UNTRUSTED_K
-
+    yield from run.caveats
     if not is_likelihood:
-        yield "the likelihood is none on these data: scores are cross-entropies"
-    n, untrusted = len(found.surprise), int((found.pareto_k > UNTRUSTED_K).sum())
-    if untrusted:
         yield (
-            f"k-hat is above {UNTRUSTED_K} for {untrusted:,} of {n:,} rows: their scores are too high, and "
-            "have no error that could be trusted"
+            "these data are outside the likelihood's support, so the scores are cross-entropies, not "
+            "log-likelihoods"
         )
+    if run.program.codes.is_density:
+        yield from found.trust.notes("the score", "an upper bound of -log p(x)")
 
 
 def _held_out(run: Run, level: float, count: int | None, seed: int) -> Split:

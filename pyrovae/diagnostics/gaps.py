@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pyrovae import sites
 from pyrovae.diagnostics import Diagnostic, Findings, Histogram, Subject, Unavailable
 from pyrovae.diagnostics._points import CELLS_AT_ONCE, Points, blocks
-from pyrovae.evaluate import FEWEST_DRAWS, TOLERATED_SHARE, UNTRUSTED_K, pareto_k
+from pyrovae.importance import Trust, pareto_k
 from pyrovae.programs import particle_plate
 from pyrovae.programs.single_layer import SingleLayer
 from pyrovae.quantities import Mean, Quantity, mean
@@ -42,8 +42,8 @@ class Gaps(Diagnostic):
     the steps are averaged. What the posterior has learned besides stays as it is. Both ELBOs are then
     estimated anew, from draws that share their noise, and log p(x) by importance sampling with q*, corrected
     for the bias of a mean's logarithm by half its squared error (unless the draws are worth fewer than 10 of
-    the posterior). Where k-hat of the draws of q* is above 0.7 for more than 5% of the data, what is made of
-    log p(x) has no error. An optimiser that stops short of q* leaves its remainder in the approximation gap
+    the posterior). What is made of log p(x) has an error where :class:`~pyrovae.importance.Trust` trusts the
+    draws of q*. An optimiser that stops short of q* leaves its remainder in the approximation gap
     and out of the amortisation gap.
 
     Args:
@@ -91,8 +91,8 @@ class Gaps(Diagnostic):
         for x, data in blocks(subject, self.points, self.draws):
             start = program.network.encoder(program.likelihood.seen(x))
             best = self.optimised(program, x, start, data, subject.seed)
-            parts.append(self._estimated(program, x, (start, best), data, subject.seed))
-        estimates = Estimates(*map(torch.cat, zip(*parts, strict=True)))
+            parts.append(self._log_weights(program, x, (start, best), data, subject.seed))
+        estimates = Estimates.of(*(torch.cat(of_all, 1) for of_all in zip(*parts, strict=True)))
         return Findings("gaps", estimates.quantities(), self._notes(estimates), estimates.histograms())
 
     def optimised(
@@ -113,9 +113,10 @@ class Gaps(Diagnostic):
                 average += features.detach() / (self.steps - averaged_from)
         return average
 
-    def _estimated(
+    def _log_weights(
         self, program: SingleLayer, x: Tensor, features: tuple[Tensor, Tensor], data: Sequence[int], seed: int
-    ) -> Estimates:
+    ) -> tuple[Tensor, Tensor]:
+        """Those of draws from the guide's q and from q*, each (particles, n)."""
         # Whatever the number of data is: what is drawn at once has noise of its own.
         at_once = max(self.draws, CELLS_AT_ONCE // (20 * program.event_shape.numel()))
         chunks = []
@@ -125,7 +126,7 @@ class Gaps(Diagnostic):
             noise = DatumNoise((seed, "gaps", "estimates", first), data)
             chunks.append([_log_weights(program, x, one, noise, count) for one in features])
         guide, best = (torch.cat(chunk).cpu() for chunk in zip(*chunks, strict=True))
-        return Estimates.of(guide, best)
+        return guide, best
 
     def _notes(self, estimates: Estimates) -> list[str]:
         notes = [
@@ -139,14 +140,7 @@ class Gaps(Diagnostic):
                 f"at {few} of {len(estimates.effective_draws)} data the draws of q* are worth less than "
                 f"{FEW} draws of the posterior: there log p(x) cannot be relied on"
             )
-        if estimates.pareto_k.isnan().all():
-            notes.append(f"k-hat needs {FEWEST_DRAWS} draws of z: the errors of log p(x) are unchecked")
-        elif estimates.share_above > 0:
-            notes.append(
-                f"k-hat of q* is above {UNTRUSTED_K} for {estimates.share_above:.0%} of the data: there the "
-                f"error of log p(x) may be too small; above {TOLERATED_SHARE:.0%}, no error is given"
-            )
-        return notes
+        return [*notes, *estimates.trust.notes("log p(x) from draws of q*")]
 
 
 class Estimates(NamedTuple):
@@ -165,8 +159,8 @@ class Estimates(NamedTuple):
     amortisation: Tensor
     amortisation_error: Tensor
     effective_draws: Tensor
-    pareto_k: Tensor
-    """k-hat of the draws of q*."""
+    trust: Trust
+    """Of the draws of q*."""
 
     @classmethod
     def of(cls, guide: Tensor, best: Tensor) -> Estimates:
@@ -194,13 +188,8 @@ class Estimates(NamedTuple):
             *average(log_p - best),
             *average(best - guide),
             effective_draws,
-            pareto_k(best),
+            Trust(pareto_k(best), particles),
         )
-
-    @property
-    def share_above(self) -> float:
-        """The share of data with a k-hat above 0.7."""
-        return (self.pareto_k > UNTRUSTED_K).double().mean().item()
 
     def quantities(self) -> list[Quantity]:
         """Means over the data."""
@@ -226,7 +215,7 @@ class Estimates(NamedTuple):
 
     def _mean(self, name: str) -> Mean:
         error = getattr(self, f"{name}_error")
-        if name in OF_LOG_LIKELIHOOD and self.share_above > TOLERATED_SHARE:
+        if name in OF_LOG_LIKELIHOOD and not self.trust.of_mean:
             error = torch.full_like(error, math.nan)
         return mean(getattr(self, name), error)
 
