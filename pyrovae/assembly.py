@@ -90,6 +90,7 @@ def load_data(options: Data) -> Dataset:
         data_dir=Path(options.dir) if options.dir else None,
         size=(options.size[0], options.size[1]) if options.size else None,
         color=options.color,
+        classes=options.classes,
         **cutting(options),
     )
 
@@ -153,7 +154,7 @@ def whole(options: Data, source: str) -> Data:
         "exclude_labels": [],
     }
     if not Path(source).is_dir():
-        update |= {"size": None, "color": False}
+        update |= {"size": None, "color": False, "classes": "auto"}
     if source in data.names() or Path(source).is_dir():
         update["layout"] = "auto"
     return options.model_copy(update=update)

@@ -109,6 +109,13 @@ class Data(Section):
         Field(description="[rows, columns] in pixels that a folder's images are resized to"),
     ] = None
     color: Annotated[bool, Field(description="whether a folder's images are read in colour")] = False
+    classes: Annotated[
+        Literal["auto", "leaf", "top"],
+        Field(
+            description="where folders lie in folders: whether an image's label is the folder it lies in, or "
+            "the one below the folder of the data; auto asks where both may be meant"
+        ),
+    ] = "auto"
 
 
 class Train(Section):

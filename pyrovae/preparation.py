@@ -87,7 +87,8 @@ def _changed(dataset: Dataset, options: Data, support: Constraint) -> Prepared:
         mode = "dynamic" if supports.same(support, BITS) and _is_grey(dataset) else "none"
     if mode != "none" and not dataset.is_binary():
         dataset = dataset.binarized(mode)
-        notes.append(f"grey values are binarised ({mode})")
+        keeping = "data.binarize = none, or another likelihood, keeps them"
+        notes.append(f"grey values are binarised ({mode}): {keeping}")
     return Prepared(dataset, notes=tuple(notes))
 
 

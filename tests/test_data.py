@@ -775,6 +775,100 @@ def test_folders_called_train_are_classes_beside_others(tmp_path: Path) -> None:
     assert load(str(tmp_path), validation=0, test=0).train.labels.tolist() == ["bus", "test", "train"]
 
 
+NESTED: dict[str, tuple[list[str], list[str] | None, str]] = {
+    "one level": (["cat/1", "dog/2"], ["cat", "dog"], "classes are the folders 'cat', 'dog'"),
+    "unpacked into a folder": (
+        ["all/cat/1", "all/cat/2", "all/dog/3"],
+        ["cat", "cat", "dog"],
+        "(data.classes = leaf,",
+    ),
+    "a folder in each class": (
+        ["cat/png/1", "dog/png/2"],
+        ["cat", "dog"],
+        "'cat', 'dog' (data.classes = top,",
+    ),
+    "other names, same classes": (
+        ["cat/a/1", "dog/b/2"],
+        ["cat", "dog"],
+        "(data.classes = top, and not leaf)",
+    ),
+    "a folder for each image": (
+        ["cat/a/1", "cat/b/1", "dog/c/1", "dog/d/1"],
+        ["cat", "cat", "dog", "dog"],
+        "(data.classes = top,",
+    ),
+    "no folder": (["1", "2"], None, "they have no classes"),
+    "some in no folder": (["1", "cat/2"], None, "no classes, since some images lie in faces itself"),
+}
+
+
+def _write_tree(root: Path, names: list[str], image: Image.Image | None = None) -> str:
+    for name in names:
+        (root / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        (image or Image.new("L", (3, 2))).save(root / "faces" / f"{name}.png")
+    return str(root / "faces")
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_the_classes_of_nested_folders_are_those_that_are_meant(kind: str, tmp_path: Path) -> None:
+    names, labels, said = NESTED[kind]
+    data = load(_write_tree(tmp_path, names), validation=0, test=0)
+    assert (None if data.train.labels is None else data.train.labels.tolist()) == labels
+    assert len(data.notes) == 1
+    assert said in data.notes[0]
+
+
+UNCLEAR = {
+    "two levels": (
+        ["cat/tabby/1", "cat/manx/2", "dog/pug/3", "dog/pug/4"],
+        "'cat', 'dog'",
+        "'manx', 'pug', 'tab",
+    ),
+    "two depths": (["cat/1", "cat/2", "cat/best/3", "dog/4"], "'cat', 'dog'", "'best', 'cat', 'dog'"),
+    "splits below classes": (
+        ["cat/train/1", "cat/test/2", "dog/train/3", "dog/test/4"],
+        "'cat'",
+        "'test', 'train'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNCLEAR)
+def test_classes_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> None:
+    names, top, leaf = UNCLEAR[kind]
+    source = _write_tree(tmp_path, names)
+    with pytest.raises(
+        DataError, match=rf"set data\.classes = top for {top}.* data\.classes = leaf for {leaf}"
+    ):
+        load(source)
+    parts = [name.split("/") for name in sorted(names)]
+    for option, level in (("top", 0), ("leaf", -2)):
+        data = load(source, classes=option, validation=0, test=0)
+        assert sorted(data.train.labels) == sorted(each[level] for each in parts)
+
+
+def test_splits_in_a_folder_of_their_own_are_splits(tmp_path: Path) -> None:
+    source = _write_tree(tmp_path, ["all/train/cat/1", "all/train/dog/2", "all/test/cat/3"])
+    data = load(source, validation=0)
+    assert (len(data.train), len(data.test)) == (2, 1)
+    assert data.train.labels.tolist() == ["cat", "dog"]
+
+
+def test_how_images_were_read_is_said_with_the_options(tmp_path: Path) -> None:
+    source = _write_tree(tmp_path, ["cat/1", "cat/2"], Image.new("RGB", (3, 2)))
+    _write_tree(tmp_path, ["dog/3"], Image.new("LA", (3, 2)))
+    assert load(source).notes == (
+        "3 images are read grey (though 2 are coloured; data.color = true keeps colours), of 2 rows and 3 "
+        "columns (data.size = [rows, columns] resizes them); their classes are the folders 'cat', 'dog'; the "
+        "transparency of 1 is left out",
+    )
+    (note,) = load(source, color=True, size=(4, 4)).notes
+    assert note.startswith("3 images are read in colour, resized to 4 rows and 4 columns; their classes")
+    assert (
+        load(_write_tree(tmp_path / "grey", ["1"])).notes[0].startswith("1 images are read grey, of 2 rows")
+    )
+
+
 def _write_run(folder: Path) -> None:
     (folder / "figures").mkdir(parents=True)
     for name in ("config.toml", "metrics.jsonl"):
@@ -910,9 +1004,9 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "divisor 0": (_digits_with(divisor=0), "data.divisor is .* above 0, and not 0"),
     "size of digits": (
         _digits_with(size=(4, 4)),
-        "data.size and data.color are for folders .* digits is none",
+        r"data\.size, data\.color and data\.classes are for folders .* digits is none",
     ),
-    "colour of digits": (_digits_with(color=True), "data.size and data.color are for folders"),
+    "colour of digits": (_digits_with(color=True), r"data\.size, data\.color and data\.classes are for"),
     "no images": (_text(".hidden.png"), "no file that holds rows"),
     "empty folder": (_images(), "holds no images: wanted are files ending in .bmp, .gif"),
     "empty test": (_images(("train/a.png", GREY), ("test/a.txt", b"")), "test holds no images"),

@@ -186,6 +186,9 @@ def with_settings(
 # What is done, and what is said of it
 
 
+BINARISED = "grey values are binarised ({}): data.binarize = none, or another likelihood, keeps them"
+
+
 def test_only_a_likelihood_of_bits_has_grey_values_binarised_unless_all_shall_be() -> None:
     binarised = set()
     for name in LIKELIHOODS:
@@ -193,12 +196,10 @@ def test_only_a_likelihood_of_bits_has_grey_values_binarised_unless_all_shall_be
             notes = prepared("digits", name).notes
         except ConfigError:
             continue
-        if "grey values are binarised (dynamic)" in notes:
+        if BINARISED.format("dynamic") in notes:
             binarised.add(name)
     assert binarised == {"bernoulli"}
-    assert prepared("digits", "gaussian", {"binarize": "static"}).notes == (
-        "grey values are binarised (static)",
-    )
+    assert prepared("digits", "gaussian", {"binarize": "static"}).notes == (BINARISED.format("static"),)
 
 
 def test_bits_stay_as_they_are() -> None:

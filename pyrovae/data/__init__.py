@@ -10,10 +10,11 @@ import difflib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pyrovae.component import module_names
 from pyrovae.data._arrays import SUFFIXES, parts_of, read_file
+from pyrovae.data._classes import ClassesOption
 from pyrovae.data._columns import Columns, check_columns
 from pyrovae.data._cut import Parts, assemble
 from pyrovae.data._dataset import Binarization, Dataset, Split
@@ -41,6 +42,14 @@ _FROM_CSV = (
 )
 
 
+class _OfFolders(TypedDict):
+    """The options of folders of images."""
+
+    size: tuple[int, int] | None
+    color: bool
+    classes: ClassesOption
+
+
 def names() -> list[str]:
     """The sources that have a name, found without importing them."""
     return module_names(__name__)
@@ -58,6 +67,7 @@ def load(
     layout: LayoutOption = "auto",
     size: tuple[int, int] | None = None,
     color: bool = False,
+    classes: ClassesOption = "auto",
 ) -> Dataset:
     """Load a named source, a .npy or .npz file or a folder of images.
 
@@ -76,6 +86,8 @@ def load(
             ``channels-last``, or what the shape says. In the splits they come first.
         size: Height and width that the images of a folder are resized to.
         color: Whether the images of a folder keep their colours.
+        classes: Whether the label of an image is the folder it lies in (``leaf``) or the one below the folder
+            that is read (``top``); ``auto`` takes the one that is meant, and asks where both may be.
 
     Raises:
         DataError: No such source, or rows, labels or options that are of no use.
@@ -84,7 +96,8 @@ def load(
         >>> load("digits").describe()
         'digits: 1,293 train, 144 validation, 360 test rows of (1, 8, 8), values 0 to 1'
     """
-    name, parts = _read(str(source), data_dir, size, color, layout, needs_labels=bool(exclude_labels))
+    of_folders: _OfFolders = {"size": size, "color": color, "classes": classes}
+    name, parts = _read(str(source), data_dir, of_folders, layout, needs_labels=bool(exclude_labels))
     return assemble(
         name,
         parts,
@@ -139,8 +152,7 @@ def from_arrays(
 def _read(
     source: str,
     data_dir: Path | None,
-    size: tuple[int, int] | None,
-    color: bool,
+    of_folders: _OfFolders,
     layout: LayoutOption,
     *,
     needs_labels: bool,
@@ -150,9 +162,11 @@ def _read(
     if layout == "channels-last" and (named or path.is_dir()):
         raise DataError(f"data.layout is for arrays: {source} has its channels first.")
     if path.is_dir() and not named:
-        return path.resolve().name, read_folder(path, size, color)
-    if size is not None or color:
-        raise DataError(f"data.size and data.color are for folders of images, and {source} is none.")
+        return path.resolve().name, read_folder(path, **of_folders)
+    if of_folders != {"size": None, "color": False, "classes": "auto"}:
+        raise DataError(
+            f"data.size, data.color and data.classes are for folders of images, and {source} is none."
+        )
     if named:
         return source, importlib.import_module(f"{__name__}.{source.replace('-', '_')}").read(data_dir)
     return path.name, _read_file(source, path, layout, needs_labels)
