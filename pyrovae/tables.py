@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyrovae import console
 from pyrovae.component import find, names, support_of
@@ -49,9 +49,24 @@ def print_json(
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def print_document(facts: Mapping[str, Any], findings: Findings) -> None:
-    """Facts and findings, for machines; what is not a finite number is null."""
-    print(json.dumps({**facts, **_untitled(findings)}, indent=2, allow_nan=False))
+def trained(run: Run, path: Path) -> dict[str, Any]:
+    """What a training came to, for machines: where the run is, and its last and its best epoch."""
+    from pyrovae.train import best_epoch
+
+    best = best_epoch(run.history)
+    metrics = {"last": run.history[-1], "best": run.history[best - 1]}
+    files = [path / "config.toml", path / "metrics.jsonl", *sorted((path / "checkpoints").iterdir())]
+    return {
+        "run": str(path),
+        "unit": "nats per datum",
+        "epochs": len(run.history),
+        "best_epoch": best,
+        "metrics": {
+            name: {key: finite(value) for key, value in cast(dict[str, float], line).items()}
+            for name, line in metrics.items()
+        },
+        "files": [str(file) for file in files],
+    }
 
 
 def print_history(run: Run, path: Path) -> None:
@@ -222,8 +237,8 @@ def _interval(contrast: Contrast, score: str) -> str:
     return f"{interval.low:+,.2f} to {interval.high:+,.2f}"
 
 
-def print_matrix() -> None:
-    """The prior x posterior table, a block for each set: on different sets nothing fits."""
+def misfits() -> dict[str, dict[str, dict[str, str | None]]]:
+    """By the set of their values, posterior and prior: why the two do not fit each other, or nothing."""
     from pyrovae.pairing import misfit
     from pyrovae.supports import in_words
 
@@ -232,15 +247,27 @@ def print_matrix() -> None:
         for name in names(family):
             block = sets.setdefault(in_words(support_of(family, name)), {"prior": [], "posterior": []})
             block[family].append(name)
+    return {
+        words: {
+            posterior: {
+                prior: misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]
+            }
+            for posterior in block["posterior"]
+        }
+        for words, block in sets.items()
+    }
+
+
+def print_matrix() -> None:
+    """The prior x posterior table, a block for each set: on different sets nothing fits."""
     reasons: list[str] = []
-    for words, block in sets.items():
-        table = console.table(f"on {words}", *block["prior"])
-        for posterior in block["posterior"]:
-            cells = [misfit(find("prior", prior), find("posterior", posterior)) for prior in block["prior"]]
-            reasons += [reason for reason in cells if reason]
-            table.add_row(
-                posterior, *("fits" if cell is None else _footnote(reasons, cell) for cell in cells)
-            )
+    for words, block in misfits().items():
+        priors = dict.fromkeys(prior for row in block.values() for prior in row)
+        table = console.table(f"on {words}", *map(console.heading, priors))
+        for posterior, row in block.items():
+            reasons += [reason for reason in row.values() if reason]
+            cells = ("fits" if reason is None else _footnote(reasons, reason) for reason in row.values())
+            table.add_row(posterior, *cells)
         _print(table)
     print("A prior and a posterior of different tables live on different sets, and do not fit.")
     for number, reason in enumerate(reasons, start=1):

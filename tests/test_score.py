@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -314,7 +315,7 @@ def lines(end: End) -> list[dict[str, Any]]:
 def test_a_line_of_json_for_each_row_the_most_surprising_first(
     run: Path, odd: Path, empty_pictures: None
 ) -> None:
-    end = succeed("score", run, "--data", odd, "--threshold", "0.05", "--particles", "30", "--json")
+    end = succeed("score", run, "--data", odd, "--threshold", "0.05", "--particles", "30", "--jsonl")
     found = lines(end)
     assert sorted(line["row"] for line in found) == list(range(6))
     assert found[0]["row"] == 2
@@ -332,7 +333,7 @@ def test_a_line_of_json_for_each_row_the_most_surprising_first(
 
 
 def test_a_threshold_comes_from_the_validation_rows_and_from_no_training_rows(run: Path) -> None:
-    arguments = ("--threshold", "0.5", "--particles", "30", "--top", "0", "--json")
+    arguments = ("--threshold", "0.5", "--particles", "30", "--top", "0", "--jsonl")
     end = succeed("score", run, "--split", "validation", *arguments)
     found = lines(end)
     n = len(found)
@@ -359,7 +360,7 @@ def test_the_most_surprising_data_are_drawn_under_their_names(
     monkeypatch.setattr(
         plots, "scores", lambda *given, **more: drawn.append(given[1]) or draw(*given, **more)
     )
-    found = lines(succeed("score", run, "--data", odd, "--particles", "30", "--top", "2", "--json"))
+    found = lines(succeed("score", run, "--data", odd, "--particles", "30", "--top", "2", "--jsonl"))
     (surprising,) = drawn
     assert list(surprising.captions) == [
         f"row {line['row']}\n{line['score_nats']:.1f} nats" for line in found[:2]
@@ -369,18 +370,52 @@ def test_the_most_surprising_data_are_drawn_under_their_names(
     assert surprising.contributions.shape == (2, 1, 8, 8)
 
 
-def test_a_table_between_tabs_has_the_same_numbers(run: Path, odd: Path) -> None:
-    arguments = ("score", run, "--data", odd, "--particles", "30", "--top", "0")
-    found = lines(succeed(*arguments, "--json"))
-    header, *rows = (line.split("\t") for line in succeed(*arguments).out.splitlines())
-    assert header == ["row", "score_nats", "error_nats", "pareto_k"] == list(found[0])
-    assert [int(row[0]) for row in rows] == [line["row"] for line in found]
-    assert [float(row[1]) for row in rows] == pytest.approx([line["score_nats"] for line in found], rel=1e-5)
+def test_the_highest_scores_are_printed_and_all_are_in_the_file(run: Path, tmp_path: Path) -> None:
+    arguments = ("score", run, "--split", "train", "--particles", "5", "--top", "0")
+    found = lines(succeed(*arguments, "--jsonl"))
+    out = succeed(*arguments, "--out", tmp_path / "all").out
+    assert out.splitlines()[0] == f"the 10 highest scores of {len(found)} rows"
+    assert out.splitlines()[-1] == str(tmp_path / "all.csv")
+    printed = [row.split() for row in out.splitlines() if re.match(r" +\d", row)]
+    assert [int(row[0]) for row in printed] == [line["row"] for line in found[:10]]
+    assert [float(row[2]) for row in printed] == pytest.approx(
+        [line["score_nats"] for line in found[:10]], abs=1e-3
+    )
+    with (tmp_path / "all.csv").open(newline="") as opened:
+        table = list(csv.DictReader(opened))
+    assert list(table[0]) == ["row", "label", "score_nats", "error_nats", "pareto_k"] == list(found[0])
+    assert [float(row["score_nats"]) for row in table] == [line["score_nats"] for line in found]
+    assert table[0]["pareto_k"] == ""  # of five draws
+
+
+def test_scores_are_one_document_too(run: Path, odd: Path, tmp_path: Path, empty_pictures: None) -> None:
+    arguments = (
+        "score",
+        run,
+        "--data",
+        odd,
+        "--threshold",
+        "0.5",
+        "--particles",
+        "30",
+        "--out",
+        tmp_path / "s",
+    )
+    end = succeed(*arguments, "--json", "--quiet")
+    assert end.err == ""
+    document = json.loads(end.out)
+    assert document["rows"] == lines(succeed(*arguments, "--jsonl"))
+    assert document["files"] == [str(tmp_path / "s.png"), str(tmp_path / "s.csv")]
+    assert any(f"threshold {document['threshold']:.2f}" in note for note in document["notes"])
+    printed = succeed(*arguments).out
+    assert all(note in printed for note in document["notes"])
+    error = one_sentence(fail(2, *arguments, "--json", "--jsonl"))
+    assert error == "error: --jsonl: prints lines, and --json a document: leave one of them out\n"
 
 
 def test_labels_stand_beside_rows_and_nothing_is_drawn_unless_asked_for(run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("*.png"))
-    end = succeed("score", copy, "--split", "validation", "--top", "0", "--json")
+    end = succeed("score", copy, "--split", "validation", "--top", "0", "--jsonl")
     assert all(line["label"] in range(10) for line in lines(end))
     assert not list(copy.glob("*.png"))
 
@@ -415,8 +450,6 @@ def test_a_level_that_needs_more_held_out_rows_is_refused_with_how_many(run: Pat
 def test_what_would_be_ignored_is_refused(run: Path) -> None:
     error = one_sentence(fail(2, "score", run, "--reference", "100"))
     assert error == "error: --reference: is of rows that set a threshold: give --threshold, too\n"
-    error = one_sentence(fail(2, "score", run, "--out", "surprising", "--top", "0"))
-    assert error == "error: --out: is where the figure is written, and --top 0 asks for none\n"
 
 
 def test_what_cannot_be_said_of_cells_is_said_in_a_sentence(tmp_path: Path, empty_pictures: None) -> None:
@@ -424,5 +457,4 @@ def test_what_cannot_be_said_of_cells_is_said_in_a_sentence(tmp_path: Path, empt
     small = ("--set", "network.hidden=[8]", "--latent-dim", "2", "--epochs", "1", "--run", tmp_path / "run")
     succeed("train", "--data", tmp_path / "counts.npy", "--likelihood", "multinomial", *small)
     end = succeed("score", tmp_path / "run", "--particles", "5")
-    assert "contributions of cells: not available: p(x|z) is no product over cells" in end.err
-    assert len(end.out.splitlines()) == 5
+    assert "contributions of cells: not available: p(x|z) is no product over cells" in end.out

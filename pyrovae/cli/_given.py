@@ -20,7 +20,7 @@ from pyrovae.cli._options import (
     SplitOption,
     Trust,
 )
-from pyrovae.cli._output import place, write_arrays
+from pyrovae.cli._output import Written, place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,16 @@ class GivenRun:
 
         return Run.load(self.path, self.checkpoint.value, trust=self.trust, on=self.device)
 
-    def write_arrays(self, out: Path | None, name: str, **arrays: Tensor) -> Path:
+    def write_arrays(self, written: Written, out: Path | None, name: str, **arrays: Tensor) -> None:
         """Write tensors as a compressed archive of arrays; data are in the layout that the run's own have."""
         given = {key: self.run.as_given(values) for key, values in arrays.items()}
-        return write_arrays(self.file(out, name, ".npz"), **given)
+        written.arrays(self.file(out, name, ".npz"), **given)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a document of JSON says first: what was read."""
+        epoch = int(self.run.facts["epoch"])
+        return {"run": str(self.path), "checkpoint": self.checkpoint.value, "epoch": epoch}
 
     def file(self, out: Path | None, name: str, suffix: str) -> Path:
         """The file to write: where the user wants it, or of that name in the run."""
@@ -76,6 +82,11 @@ class GivenData(GivenRun):
     def split_name(self) -> str:
         """Which part of the run's data they are; ``given``, where they are others."""
         return "given" if self.data else (self.split or SplitName.test).value
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was read, the data among it."""
+        return {**super().facts, "data": self.data or self.run.config.data.source, "split": self.split_name}
 
     @property
     def words(self) -> str:

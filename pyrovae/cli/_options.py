@@ -86,7 +86,10 @@ Trust = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... or mps.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one document of JSON.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Nothing on standard error but warnings and errors.")
+]
 
 
 def resolved(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from pyrovae.errors import RunError
 
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def console() -> Console:
-    """Standard error: standard output is for results."""
+def console(quiet: bool = False) -> Console:
+    """Standard error, or nothing: standard output is for results."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=quiet)
 
 
 def say(console: Console, line: str) -> None:
@@ -54,6 +57,38 @@ def write_arrays(file: Path, **arrays: Any) -> Path:
     with writing(file):
         np.savez_compressed(file, **{name: array.numpy(force=True) for name, array in arrays.items()})
     return file
+
+
+class Written:
+    """The files that a command has written, and what they hold: paths for people, a document for programs."""
+
+    def __init__(self) -> None:
+        self.holds: dict[str, Any] = {}
+
+    def figure(self, figure: Figure, file: Path) -> None:
+        """Write a figure."""
+        self.add(write_figure(figure, file), "picture")
+
+    def arrays(self, file: Path, **arrays: Any) -> None:
+        """Write tensors as an archive, whose arrays are known by their names and shapes."""
+        self.add(write_arrays(file, **arrays), {name: list(array.shape) for name, array in arrays.items()})
+
+    def add(self, file: Path, holds: Any) -> None:
+        """A file that is written."""
+        self.holds[str(file)] = holds
+
+    def tell(self, facts: Mapping[str, Any], *, as_json: bool) -> None:
+        """Print where the files are; or one document with the facts, the files and what they hold."""
+        if as_json:
+            print_json({**facts, "files": list(self.holds), "holds": self.holds})
+            return
+        for file in self.holds:
+            typer.echo(file)
+
+
+def print_json(document: Any) -> None:
+    """Print one document."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 @contextmanager

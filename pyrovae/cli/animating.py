@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._options import RunPath, written_as
-from pyrovae.cli._output import place, writing
+from pyrovae.cli._options import Json, RunPath, written_as
+from pyrovae.cli._output import Written, place, writing
 from pyrovae.errors import RunError
 
 
@@ -18,6 +18,7 @@ def animate(
     path: RunPath,
     fps: Annotated[float, typer.Option("--fps", min=0.1, max=50, help="Pictures a second.")] = 4.0,
     out: Annotated[Path | None, written_as("films", ".gif")] = None,
+    as_json: Json = False,
 ) -> None:
     """The film of learning: the samples and reconstructions that 'train --watch 1' saved, epoch by epoch."""
     from pyrovae import plots
@@ -32,4 +33,6 @@ def animate(
     film = place(out, path / "learning", ".gif")
     with writing(film):
         plots.save_film(pictures, film, fps=fps)
-    typer.echo(film)
+    written = Written()
+    written.add(film, "film")
+    written.tell({"run": str(path), "pictures": len(pictures), "fps": fps}, as_json=as_json)

@@ -16,6 +16,7 @@ from pyrovae.cli._options import (
     CheckpointOption,
     Device,
     Json,
+    Quiet,
     Seed,
     Source,
     SplitName,
@@ -69,6 +70,7 @@ def compare(
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("comparisons", ".png")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Runs on the same data: a table, paired differences, what they say of configurations, and a figure."""
     from pyrovae.compare import compare as of_runs
@@ -81,7 +83,7 @@ def compare(
     reference = _baseline(baseline, names)
     runs = {name: Run.load(path, checkpoint.value, trust=trust, on=device) for path, name in names.items()}
     rows = same_rows(runs, split and split.value, data)
-    with reporting(console(), total=-(-len(rows.split) // BATCH) * len(runs)) as report:
+    with reporting(console(quiet), total=-(-len(rows.split) // BATCH) * len(runs)) as report:
         report.say(f"{len(rows.split):,} rows, {particles:,} draws of z each, {len(runs)} runs")
         comparison = of_runs(
             runs,

@@ -12,8 +12,8 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Seed, written_as
-from pyrovae.cli._output import suffix_of, write_figure, writing
+from pyrovae.cli._options import Json, Seed, written_as
+from pyrovae.cli._output import Written, suffix_of, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def embed(
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("codes", *(f".{form}" for form in Format))] = None,
+    as_json: Json = False,
 ) -> None:
     """Codes of data: the means E_q[z], row by row, with the data's labels."""
     chosen = _format(form, out)
@@ -60,9 +61,10 @@ def embed(
 
     codes = encode(given.run.program, given.rows, scales=scales, draws=draws, seed=seed)
     file = given.file(out, "codes", f".{chosen.value}")
+    written = Written()
     with writing(file):
-        WRITERS[chosen](file, codes, given.rows)
-    typer.echo(file)
+        written.add(file, WRITERS[chosen](file, codes, given.rows))
+    written.tell({**given.facts, "rows": len(given.rows), "seed": seed}, as_json=as_json)
 
 
 @app.command("map", epilog="Example: pyrovae map runs/my-run --method tsne --rows 2000")
@@ -82,6 +84,7 @@ def map_(
     ] = 2000,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("maps", ".png")] = None,
+    as_json: Json = False,
 ) -> None:
     """A map of the codes E_q[z] in two dimensions, coloured by label; two latent coordinates over p(z)."""
     from pyrovae import plots
@@ -90,7 +93,10 @@ def map_(
     found = mapped(given.run.program, given.rows, method and method.value, limit=limit, seed=seed)
     title = f"codes E_q[z] of {len(found.points):,} {given.words}"
     figure = plots.code_map(found.points, found.labels, axes=found.axes, behind=found.prior, title=title)
-    typer.echo(write_figure(figure, given.file(out, "map", ".png")))
+    written = Written()
+    written.figure(figure, given.file(out, "map", ".png"))
+    facts = {**given.facts, "rows": len(found.points), "axes": found.axes, "seed": seed}
+    written.tell(facts, as_json=as_json)
 
 
 def _format(form: Format | None, out: Path | None) -> Format:
@@ -105,7 +111,7 @@ def _format(form: Format | None, out: Path | None) -> Format:
     return chosen
 
 
-def _write_npz(file: Path, codes: Embedding, rows: Split) -> None:
+def _write_npz(file: Path, codes: Embedding, rows: Split) -> Any:
     import numpy as np
 
     arrays: dict[str, Any] = {"row": np.arange(len(rows))}
@@ -115,9 +121,10 @@ def _write_npz(file: Path, codes: Embedding, rows: Split) -> None:
         if (values := getattr(codes, name)) is not None:
             arrays[name] = values.numpy(force=True)
     np.savez_compressed(file, **arrays)
+    return {name: list(array.shape) for name, array in arrays.items()}
 
 
-def _write_csv(file: Path, codes: Embedding, rows: Split) -> None:
+def _write_csv(file: Path, codes: Embedding, rows: Split) -> Any:
     """Numbers as they are in float32: reading them gives the same bits."""
     import csv
 
@@ -126,13 +133,16 @@ def _write_csv(file: Path, codes: Embedding, rows: Split) -> None:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(column.astype(str) for column in columns.values()), strict=True))
+    return {"columns": list(columns)}
 
 
-def _write_parquet(file: Path, codes: Embedding, rows: Split) -> None:
+def _write_parquet(file: Path, codes: Embedding, rows: Split) -> Any:
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.table(dict(_columns(codes, rows))), file)
+    columns = dict(_columns(codes, rows))
+    parquet.write_table(pyarrow.table(columns), file)
+    return {"columns": list(columns)}
 
 
 WRITERS: Mapping[Format, Any] = {

@@ -11,7 +11,7 @@ import typer
 from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Json, Seed, starting_with
+from pyrovae.cli._options import Json, Quiet, Seed, starting_with
 from pyrovae.cli._output import as_file_name, console, write_figure
 from pyrovae.component import names
 from pyrovae.errors import ConfigError, Problem
@@ -54,6 +54,7 @@ def evaluate(
     per_datum: Annotated[
         bool, typer.Option("--per-datum", help="With --json: the estimates of every datum, too.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """ELBO, its two terms, the importance-sampled log p(x) and what --with asks for, each with its errors."""
     from pyrovae.progress import reporting, stepping
@@ -62,7 +63,7 @@ def evaluate(
         raise ConfigError([Problem("--per-datum", "is a part of what --json prints: give both")])
     chosen = _diagnostics(diagnostics or [], assignments or [])
     run, (rows, is_likelihood) = given.run, given.evaluated
-    with reporting(console(), total=-(-len(rows) // batch_size) + len(chosen)) as report:
+    with reporting(console(quiet), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
         findings = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
@@ -72,11 +73,7 @@ def evaluate(
             others[name] = run.diagnose(name, rows, options=options, seed=seed, batch_size=batch_size)
             report.step()
     facts: dict[str, Any] = {
-        "run": str(given.path),
-        "checkpoint": given.checkpoint.value,
-        "epoch": int(run.facts["epoch"]),
-        "data": given.data or run.config.data.source,
-        "split": given.split_name,
+        **given.facts,
         "rows": len(rows),
         "particles": particles,
         "seed": seed,

@@ -9,8 +9,8 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, GivenRun, reading
-from pyrovae.cli._options import Seed, written_as
-from pyrovae.cli._output import write_figure
+from pyrovae.cli._options import Json, Seed, written_as
+from pyrovae.cli._output import Written
 
 
 @app.command(epilog="Example: pyrovae sample runs/my-run -n 64")
@@ -23,13 +23,15 @@ def sample(
     ] = False,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("samples", ".png", ".npz")] = None,
+    as_json: Json = False,
 ) -> None:
     """Draw from the model: z ~ p(z), x ~ p(x|z), as a picture and as arrays."""
     from pyrovae.generate import sample as draw
 
     draws = draw(given.run.program, n, seed=seed)
     pictured = {"E[x|z]": draws.mean} if mean else {"x ~ p(x|z)": draws.x, "E[x|z]": draws.mean}
-    _write(given, out, "samples", pictured, f"{n} codes from the prior", **draws._asdict())
+    written = _written(given, out, "samples", pictured, f"{n} codes from the prior", **draws._asdict())
+    written.tell({**given.facts, "n": n, "seed": seed}, as_json=as_json)
 
 
 @app.command(epilog="Example: pyrovae reconstruct runs/my-run -n 36")
@@ -39,6 +41,7 @@ def reconstruct(
     n: Annotated[int, typer.Option("-n", min=1, help="How many data.")] = 36,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("reconstructions", ".png", ".npz")] = None,
+    as_json: Json = False,
 ) -> None:
     """Data beside draws from the posterior predictive: z ~ q(z|x), x ~ p(x|z)."""
     from pyrovae.generate import reconstruct as draw
@@ -46,15 +49,18 @@ def reconstruct(
     rows = given.rows.rows(slice(n))
     draws = draw(given.run.program, [rows], seed=seed)
     pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
-    _write(given, out, "reconstructions", pictured, given.words, data=rows, **draws._asdict())
+    written = _written(given, out, "reconstructions", pictured, given.words, data=rows, **draws._asdict())
+    written.tell({**given.facts, "n": len(rows), "seed": seed}, as_json=as_json)
 
 
-def _write(
+def _written(
     given: GivenRun, out: Path | None, name: str, pictured: dict[str, Any], title: str, **arrays: Any
-) -> None:
-    """Write arrays and their picture, and print where."""
+) -> Written:
+    """Write arrays and their picture."""
     from pyrovae import plots
 
+    written = Written()
     figure = plots.panels({label: tensor.cpu() for label, tensor in pictured.items()}, title=title)
-    typer.echo(write_figure(figure, given.file(out, name, ".png")))
-    typer.echo(given.write_arrays(out, name, **arrays))
+    written.figure(figure, given.file(out, name, ".png"))
+    given.write_arrays(written, out, name, **arrays)
+    return written

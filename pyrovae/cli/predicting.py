@@ -12,7 +12,7 @@ from pyrovae import tables
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
 from pyrovae.cli._options import Json, Seed, written_as
-from pyrovae.cli._output import write_figure
+from pyrovae.cli._output import Written
 
 Draws = Annotated[int, typer.Option("-n", min=2, help="Draws for each datum.")]
 
@@ -50,6 +50,7 @@ def predict(
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("predictions", ".png", ".npz")] = None,
+    as_json: Json = False,
 ) -> None:
     """Posterior predictive: for each datum z ~ q(z|x), x ~ p(x|z); mean, spread, quantiles and a picture."""
     import torch
@@ -64,9 +65,11 @@ def predict(
     figure = plots.predictive(
         data.cpu(), found, title=f"posterior predictive of {given.words}, {n:,} draws each"
     )
-    typer.echo(write_figure(figure, given.file(out, "predictions", ".png")))
+    written = Written()
+    written.figure(figure, given.file(out, "predictions", ".png"))
     arrays = {"data": data, "levels": torch.tensor(levels), **found._asdict()}
-    typer.echo(given.write_arrays(out, "predictions", **arrays))
+    given.write_arrays(written, out, "predictions", **arrays)
+    written.tell({**given.facts, "rows": len(data), "draws": n, "seed": seed}, as_json=as_json)
 
 
 @app.command(epilog="Example: pyrovae denoise runs/my-run --noise salt:0.2 --json")
@@ -107,14 +110,10 @@ def denoise(
     )
     errors = restoration(found)
     figure = plots.denoised(found, title=f"{corruption}, restored by the mean of {n:,} draws")
-    files = [
-        write_figure(figure, given.file(out, f"denoised-{corruption.kind}", ".png")),
-        given.write_arrays(out, f"denoised-{corruption.kind}", **found._asdict()),
-    ]
-    if as_json:
-        facts = {"run": str(given.path), "noise": str(corruption), "draws": n, "seed": seed}
-        tables.print_document({**facts, "files": [str(file) for file in files]}, errors)
-        return
-    tables.print_findings(errors)
-    for file in files:
-        typer.echo(file)
+    written = Written()
+    written.figure(figure, given.file(out, f"denoised-{corruption.kind}", ".png"))
+    given.write_arrays(written, out, f"denoised-{corruption.kind}", **found._asdict())
+    if not as_json:
+        tables.print_findings(errors)
+    facts = {**given.facts, "noise": str(corruption), "draws": n, "seed": seed}
+    written.tell({**facts, **errors.to_dict()}, as_json=as_json)

@@ -10,8 +10,8 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Seed, SplitName, written_as
-from pyrovae.cli._output import console, say, writing
+from pyrovae.cli._options import Json, Quiet, Seed, SplitName, written_as
+from pyrovae.cli._output import Written, console, say, writing
 
 
 @app.command(epilog="Example: pyrovae report runs/my-run --out my-run.html")
@@ -24,12 +24,14 @@ def report(
     ] = 1000,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("reports", ".html")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """One HTML page for reading offline: configuration, figures, numbers, and what they mean."""
     from pyrovae.errors import PyrovaeError
     from pyrovae.page import page, some
 
-    terminal = console()
+    terminal = console(quiet)
     rows, is_likelihood = given.evaluated
     train = None
     if given.split is not SplitName.train:
@@ -51,4 +53,7 @@ def report(
     file = given.file(out, "report", ".html")
     with writing(file):
         file.write_text(html, encoding="utf-8")
-    typer.echo(file)
+    written = Written()
+    written.add(file, "page")
+    facts = {**given.facts, "rows": len(few), "particles": particles, "seed": seed}
+    written.tell(facts, as_json=as_json)

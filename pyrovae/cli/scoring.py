@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,9 +13,9 @@ import typer
 
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
-from pyrovae.cli._options import Seed, written_as
-from pyrovae.cli._output import console, say, write_figure
-from pyrovae.console import finite
+from pyrovae.cli._options import Json, Quiet, Seed, written_as
+from pyrovae.cli._output import Written, console, say, writing
+from pyrovae.console import finite, heading, table, text
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -36,6 +35,12 @@ REFERENCE = 1000
 """How many held-out rows set a threshold, where its level does not need more."""
 
 
+LISTED = 10
+"""How many rows are printed: those with the highest scores. All of them are in the file."""
+
+HEADINGS = {"score_nats": "-log p(x), nats", "error_nats": "Monte-Carlo error", "pareto_k": "k-hat"}
+
+
 class Reference(NamedTuple):
     """Scores of held-out rows, and the threshold that comes from them."""
 
@@ -43,7 +48,7 @@ class Reference(NamedTuple):
     threshold: Mean
 
 
-@app.command(epilog="Example: pyrovae score runs/my-run --threshold 0.99 --json | jq 'select(.flagged)'")
+@app.command(epilog="Example: pyrovae score runs/my-run --threshold 0.9 --jsonl | jq 'select(.flagged)'")
 @reading
 def score(
     given: GivenData,
@@ -69,25 +74,28 @@ def score(
         int, typer.Option(min=0, max=8, help="How many of the most surprising data are drawn; 0: no figure.")
     ] = 8,
     seed: Seed = 0,
-    out: Annotated[Path | None, written_as("figures", ".png")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each row.")] = False,
+    out: Annotated[Path | None, written_as("scores", ".csv", ".png")] = None,
+    as_json: Json = False,
+    as_lines: Annotated[bool, typer.Option("--jsonl", help="Print a line of JSON for each row.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """-log p(x) of each datum in nats, the most surprising first: a line for each, for a person or a pipe."""
+    """-log p(x) of each datum in nats: the most surprising data as a table, all of them in a file."""
     from pyrovae.score import threshold
 
     if level is not None and not 0 < level < 1:
         raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
     if reference is not None and level is None:
         raise ConfigError([Problem("--reference", "is of rows that set a threshold: give --threshold, too")])
-    if out is not None and not top:
-        raise ConfigError([Problem("--out", "is where the figure is written, and --top 0 asks for none")])
+    if as_json and as_lines:
+        raise ConfigError([Problem("--jsonl", "prints lines, and --json a document: leave one of them out")])
     held_out = None if level is None else _held_out(given.run, level, reference, seed)
     run, (rows, is_likelihood) = given.run, given.evaluated
-    found = _scored(run.program, rows, particles, seed)
+    found = _scored(run.program, rows, particles, seed, quiet)
+    written = Written()
     remarks = list(_remarks(run, found, is_likelihood=is_likelihood))
     known = None
     if level is not None and held_out is not None:
-        scores = _scored(run.program, held_out, particles, seed)
+        scores = _scored(run.program, held_out, particles, seed, quiet)
         known = Reference(scores, threshold(scores.surprise, level))
         remarks += _promise(known, level, found, given)
     if top:
@@ -95,18 +103,30 @@ def score(
         figure = _drawn(
             found, surprising, known, title=f"the most surprising of {len(rows):,} rows: {given.words}"
         )
-        remarks += [*more, str(write_figure(figure, given.file(out, "scores", ".png")))]
-    for remark in remarks:
-        say(console(), remark)
-    _print(_lines(rows, found, known), as_json=as_json)
+        written.figure(figure, given.file(out, "scores", ".png"))
+        remarks += more
+    lines = list(_lines(rows, found, known))
+    written.add(_write(lines, given.file(out, "scores", ".csv")), {"columns": list(lines[0])})
+    if as_json:
+        limit = None if known is None else known.threshold.value
+        facts = {**given.facts, "particles": particles, "seed": seed, "unit": "nats", "threshold": limit}
+        written.tell({**facts, "notes": remarks, "rows": lines}, as_json=True)
+    elif as_lines:
+        for remark in (*remarks, *written.holds):
+            say(console(quiet), remark)
+        for line in lines:
+            typer.echo(json.dumps(line))
+    else:
+        _print(lines[:LISTED], len(lines), remarks)
+        written.tell({}, as_json=False)
 
 
-def _scored(program: Program, rows: Split, particles: int, seed: int) -> Scores:
+def _scored(program: Program, rows: Split, particles: int, seed: int, quiet: bool) -> Scores:
     """Scores of rows, with a bar in a terminal."""
     from pyrovae.progress import reporting, stepping
     from pyrovae.score import score
 
-    with reporting(console(), total=math.ceil(len(rows) / BATCH)) as report:
+    with reporting(console(quiet), total=math.ceil(len(rows) / BATCH)) as report:
         return score(program, stepping(rows.batches(BATCH), report), particles=particles, seed=seed)
 
 
@@ -204,20 +224,28 @@ def _lines(rows: Split, found: Scores, known: Reference | None) -> Iterator[dict
         yield line
 
 
-def _print(lines: Iterator[dict[str, Any]], *, as_json: bool) -> None:
-    """A line of JSON each; or values between tabs, below a line of names."""
-    if as_json:
+def _write(lines: Sequence[dict[str, Any]], file: Path) -> Path:
+    """All lines in a file, below a line of names; what is nothing is empty."""
+    with writing(file), file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(lines[0])
         for line in lines:
-            print(json.dumps(line))
-        return
-    table = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-    for number, line in enumerate(lines):
-        if number == 0:
-            table.writerow(line)
-        table.writerow(map(_as_text, line.values()))
+            writer.writerow(int(value) if isinstance(value, bool) else value for value in line.values())
+    return file
 
 
-def _as_text(value: Any) -> Any:
+def _print(lines: Sequence[dict[str, Any]], n: int, remarks: Sequence[str]) -> None:
+    """The highest scores, and what a reader of them must know."""
+    shown = table(*(heading(HEADINGS.get(name, name)) for name in lines[0]))
+    for line in lines:
+        shown.add_row(*map(_as_text, line.values()))
+    few = f"the {len(lines)} highest scores of {n:,} rows" if len(lines) < n else f"the scores of {n:,} rows"
+    typer.echo(f"{few}\n\n{text(shown)}\n")
+    for remark in remarks:
+        typer.echo(remark)
+
+
+def _as_text(value: Any) -> str:
     if isinstance(value, bool):
-        return int(value)
-    return f"{value:.6g}" if isinstance(value, float) else value
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else str(value)

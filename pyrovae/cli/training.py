@@ -11,8 +11,17 @@ import typer
 
 from pyrovae import tables
 from pyrovae.cli._app import app
-from pyrovae.cli._options import Assignments, ConfigFile, Trust, component, resolved, starting_with
-from pyrovae.cli._output import console, say
+from pyrovae.cli._options import (
+    Assignments,
+    ConfigFile,
+    Json,
+    Quiet,
+    Trust,
+    component,
+    resolved,
+    starting_with,
+)
+from pyrovae.cli._output import console, print_json, say
 from pyrovae.component import module_names
 from pyrovae.errors import ConfigError, Problem
 
@@ -72,6 +81,8 @@ def train(
         ),
     ] = None,
     trust: Trust = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a VAE; without options, on an embedded set of digits, in less than a minute.
 
@@ -102,13 +113,18 @@ def train(
         _refuse_beside_resume([*typed, *(flag for flag, value in files.items() if value)])
     from pyrovae.run import Run
 
-    terminal = console()
+    terminal = console(quiet)
     if resume is not None:
         trained = Run.resume(resume, epochs=epochs, trust=trust)
     else:
         configuration = resolved(config, assignments, typed.values())
         trained = Run.start(configuration, path=run or _new_path(configuration.data.source))
     _train(trained, terminal)
+    assert trained.folder is not None
+    if as_json:
+        print_json(tables.trained(trained, trained.folder.path))
+    else:
+        tables.print_history(trained, trained.folder.path)
 
 
 def _refuse_beside_resume(flags: Sequence[str]) -> None:
@@ -144,4 +160,3 @@ def _train(run: Run, terminal: Console) -> None:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
         say(terminal, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
         raise typer.Exit(130) from None
-    tables.print_history(run, path)

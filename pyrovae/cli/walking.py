@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenData, reading
 from pyrovae.cli._options import Json, Seed, written_as
-from pyrovae.cli._output import write_figure, writing
+from pyrovae.cli._output import Written, writing
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def interpolate(
     steps: Steps = 11,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("interpolations", ".png", ".gif", ".npz")] = None,
+    as_json: Json = False,
 ) -> None:
     """From a datum to another one through the latent space, as a strip, a film and arrays.
 
@@ -74,11 +74,13 @@ def interpolate(
     shown = torch.stack([one, other]).cpu()
     name = f"interpolation-{numbers[0]}-{numbers[1]}"
     film = given.file(out, name, ".gif")
-    typer.echo(write_figure(plots.interpolation(shown, way.mean, names=names), given.file(out, name, ".png")))
+    written = Written()
+    written.figure(plots.interpolation(shown, way.mean, names=names), given.file(out, name, ".png"))
     with writing(film):
         plots.interpolation_film(shown, smooth.mean, names=names).save(film, writer="pillow")
-    typer.echo(film)
-    typer.echo(given.write_arrays(out, name, **way._asdict()))
+    written.add(film, "film")
+    given.write_arrays(written, out, name, **way._asdict())
+    written.tell({**given.facts, "from": numbers[0], "to": numbers[1], "seed": seed}, as_json=as_json)
 
 
 @app.command(epilog="Example: pyrovae traverse runs/my-run --at 3")
@@ -104,20 +106,14 @@ def traverse(
     base, where = _base(rows, at)
     found = walks.traverse(run.program, rows, at=base, steps=steps, latents=latents, seed=seed)
     figure = plots.traversal(found, title=f"E[x|z], one latent variable at a time,\n{where}")
-    files = [
-        write_figure(figure, given.file(out, "traversal", ".png")),
-        given.write_arrays(out, "traversal", **_long(found)),
+    written = Written()
+    written.figure(figure, given.file(out, "traversal", ".png"))
+    given.write_arrays(written, out, "traversal", **_long(found))
+    used = [
+        {"name": walk.name, "number": walk.number, "variance": walk.variance, "active": walk.active}
+        for walk in found
     ]
-    if as_json:
-        used = [
-            {"name": walk.name, "number": walk.number, "variance": walk.variance, "active": walk.active}
-            for walk in found
-        ]
-        facts = {"run": str(given.path), "latents": used, "files": [str(file) for file in files]}
-        typer.echo(json.dumps(facts, indent=2, allow_nan=False))
-        return
-    for file in files:
-        typer.echo(file)
+    written.tell({**given.facts, "latents": used, "seed": seed}, as_json=as_json)
 
 
 @app.command(epilog="Example: pyrovae plane runs/my-run --range -4 4")
@@ -137,6 +133,7 @@ def plane(
     steps: Steps = 21,
     seed: Seed = 0,
     out: Annotated[Path | None, written_as("planes", ".png", ".npz")] = None,
+    as_json: Json = False,
 ) -> None:
     """Two latent variables together, the two most active ones where there are more."""
     from pyrovae import plots, walks
@@ -151,9 +148,11 @@ def plane(
     )
     others = f",\n{where}" if found.z.shape[-1] > 2 else ""
     figure = plots.plane(found, title=f"E[x|z] {ways}{others}")
-    typer.echo(write_figure(figure, given.file(out, "plane", ".png")))
+    written = Written()
+    written.figure(figure, given.file(out, "plane", ".png"))
     arrays = {name: array for name, array in found._asdict().items() if name not in ("names", "units")}
-    typer.echo(given.write_arrays(out, "plane", **arrays))
+    given.write_arrays(written, out, "plane", **arrays)
+    written.tell({**given.facts, "latents": found.names, "units": found.units, "seed": seed}, as_json=as_json)
 
 
 def _long(found: Sequence[Traversal]) -> dict[str, Tensor]:
