@@ -21,6 +21,12 @@ FEW_DRAWS = 8
 """Enough to see whether a mean depends on other draws, as in a hierarchy."""
 
 
+def drawn(trace: Trace) -> list[Any]:
+    """The sites of a trace that are drawn or observed, in their order."""
+    nodes: list[Any] = list(trace.nodes.values())
+    return [site for site in nodes if site["type"] == "sample"]
+
+
 def log_prob(site: Any) -> Tensor:
     """The log-probability at a site of which the trace has computed it, (..., n), before any scaling."""
     return scale_and_mask(site["unscaled_log_prob"], mask=site["mask"])

@@ -202,6 +202,11 @@ def test_a_file_is_short_enough_for_one_name_and_says_what_it_is(module: str) ->
     assert ast.get_docstring(ast.parse(text))
 
 
+@each_module
+def test_nobody_changes_what_torchs_functions_mean_in_other_peoples_code(module: str) -> None:
+    assert not [item for item in imports(module) if within(item.name, "torch.overrides")]
+
+
 def test_there_are_no_drawers_for_odds_and_ends() -> None:
     names = {part.stem for file in FILES.values() for part in [file, *file.relative_to(ROOT).parents]}
     assert not names & {"utils", "util", "base", "common", "losses", "callbacks", "helpers", "misc", "core"}

@@ -12,7 +12,6 @@ from pyro.infer import ELBO
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pyrovae import device, sites
 from pyrovae.errors import ConfigError, Problem
@@ -37,7 +36,11 @@ Capacity = Annotated[
 
 
 class Traced(ELBO):
-    """One of Pyro's ELBOs, read trace by trace."""
+    """One of Pyro's ELBOs, read trace by trace.
+
+    Pyro's own losses also read what they report as a number: an accelerator would be waited for, and a graph
+    knows of no numbers. So a surrogate is made of the traces here, by Pyro's formula.
+    """
 
     analytic: ClassVar[bool] = False
     """Whether the KL is in closed form, where there is one."""
@@ -59,15 +62,6 @@ class Traced(ELBO):
         if self.analytic:
             return sites.kl_coordinates(model, guide, analytic=True).sum()
         return sites.kl(model, guide).sum()
-
-
-class Aside(TorchFunctionMode):
-    """What Pyro's ELBOs report in numbers, beside what they differentiate, is not waited for: it reads 0."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return 0.0 if func is Tensor.item else func(*args, **(kwargs or {}))
 
 
 class Weighted(Messenger):
@@ -148,8 +142,7 @@ class WeightedELBO(Objective):
         weighted = Weighted(weight)
         model, guide = weighted(self.program.model), weighted(self.program.guide)
         (traces,) = self.elbo.traces(model, guide, x)
-        with Aside():
-            surrogate = self.elbo.surrogate(*traces)
+        surrogate = self.elbo.surrogate(*traces)
         with torch.no_grad():
             sums = surrogate, self.elbo.reconstruction(*traces), self.elbo.kl(*traces)
         draws = self.elbo.num_particles * len(x)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from pyro.distributions.util import detach, scale_and_mask
+from pyro.distributions.util import detach, is_identically_zero, scale_and_mask
 from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyrovae import sites
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import (
     Beta,
@@ -25,6 +26,7 @@ from pyrovae.objectives._weighted import (
     WeightedELBO,
 )
 from pyrovae.programs import Program
+from pyrovae.pyro_compat import log_ratios
 
 Gradient = Annotated[
     Literal["total", "sticking-the-landing"],
@@ -99,7 +101,7 @@ class Elbo(WeightedELBO):
 
 class _TraceELBO(Traced, Trace_ELBO):
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
-        return self._differentiable_loss_particle(model, guide)[1]
+        return -_surrogate(model, guide)
 
 
 class _StickingELBO(_TraceELBO):
@@ -109,6 +111,22 @@ class _StickingELBO(_TraceELBO):
         for name in guide.reparameterized_nodes:
             _stick(guide.nodes[name])
         return super().surrogate(model, guide)
+
+
+def _surrogate(model: Trace, guide: Trace) -> Tensor:
+    """What has the gradient of the ELBO, as ``Trace_ELBO`` differentiates it."""
+    total: Any = 0
+    for site in sites.drawn(model):
+        total = total + site["log_prob_sum"]
+    ratios = None
+    for site in sites.drawn(guide):
+        _, score, entropy = site["score_parts"]
+        if not is_identically_zero(entropy):
+            total = total - entropy.sum()
+        if not is_identically_zero(score):  # it has no gradient through its draw
+            ratios = log_ratios(model, guide) if ratios is None else ratios
+            total = total + (ratios.sum_to(site["cond_indep_stack"]) * score).sum()
+    return total
 
 
 def _stick(site: Any) -> None:

@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyro.infer import TraceEnum_ELBO, config_enumerate
-from pyro.infer.traceenum_elbo import _compute_dice_elbo, _compute_model_factors
-from pyro.infer.util import Dice
 from pyro.ops import packed
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from pyrovae import sites
 from pyrovae.errors import ConfigError, Problem
 from pyrovae.objectives import Need
 from pyrovae.objectives._weighted import Beta, Cycle, Traced, Unit, WarmUp, Weight, WeightedELBO
 from pyrovae.programs import Program
+from pyrovae.pyro_compat import expectation, plates_of
 
 MOST_CODES = 4096
 """How many codes are decoded for each datum at the most: beyond, a step takes gigabytes."""
@@ -78,49 +77,36 @@ def _refuse_too_many_codes(program: Program) -> None:
         raise ConfigError([Problem("objective.name", message)])
 
 
-class _Everywhere(TorchFunctionMode):
-    """Pyro leaves out what has a probability of 0: here it counts 0, so that no shape depends on values."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is Tensor.all:
-            return False
-        if func is Tensor.masked_select:
-            values, mask = args
-            return values.where(mask, 0.0)
-        return func(*args, **(kwargs or {}))
-
-
 class _TraceEnumELBO(Traced, TraceEnum_ELBO):
     def traces(self, model: Any, guide: Any, x: Tensor) -> Iterator[tuple[Trace, Trace]]:
         return super().traces(model, config_enumerate(guide), x)
 
     def surrogate(self, model: Trace, guide: Trace) -> Tensor:
-        with _Everywhere():
-            return -_compute_dice_elbo(model, guide)
+        of_model = [(site, site["packed"]["log_prob"]) for site in sites.drawn(model)]
+        of_guide = [(site, packed.neg(site["packed"]["log_prob"])) for site in sites.drawn(guide)]
+        return -_expectation(guide, of_model + of_guide)
 
     def reconstruction(self, model: Trace, guide: Trace) -> Tensor:
-        return _expectation(
-            model, guide, [(name, _unscaled(model, name)) for name in model.observation_nodes]
-        )
+        return _expectation(guide, [(site, _unscaled(site)) for site in sites.drawn(model) if _is_data(site)])
 
     def kl(self, model: Trace, guide: Trace) -> Tensor:
-        of_guide = [(name, _unscaled(guide, name)) for name in guide.stochastic_nodes]
-        of_model = [(name, packed.neg(_unscaled(model, name))) for name in model.stochastic_nodes]
-        return _expectation(model, guide, of_guide + of_model)
+        of_guide = [(site, _unscaled(site)) for site in sites.drawn(guide)]
+        of_model = [(site, packed.neg(_unscaled(site))) for site in sites.drawn(model) if not _is_data(site)]
+        return _expectation(guide, of_guide + of_model)
 
 
-def _unscaled(trace: Trace, name: str) -> Tensor:
-    of_site: Any = trace.nodes[name]["packed"]
+def _is_data(site: Any) -> bool:
+    return bool(site["is_observed"])
+
+
+def _unscaled(site: Any) -> Tensor:
+    of_site = site["packed"]
     return packed.scale_and_mask(of_site["unscaled_log_prob"], mask=of_site["mask"])
 
 
-def _expectation(model: Trace, guide: Trace, terms: list[tuple[str, Tensor]]) -> Tensor:
+def _expectation(guide: Trace, terms: list[tuple[Any, Tensor]]) -> Tensor:
     """The expectation under the guide of terms of sites, summed over data."""
-    ordering = _compute_model_factors(model, guide)[2]
     costs: dict[Any, list[Tensor]] = {}
-    for name, term in terms:
-        costs.setdefault(ordering[name], []).append(term)
-    with _Everywhere():
-        return Dice(guide, ordering).compute_expectation(costs)
+    for site, term in terms:
+        costs.setdefault(plates_of(guide, site), []).append(term)
+    return expectation(guide, costs)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from pyrovae import sites
 from pyrovae.errors import ConfigError, Problem
@@ -101,4 +103,16 @@ class _TraceMeanFieldELBO(Traced, TraceMeanField_ELBO):
                     )
                 ]
             )
-        return self._differentiable_loss_particle(model, guide)[1]
+        total: Any = 0
+        for site in sites.drawn(model):
+            if site["is_observed"]:
+                total = total + site["log_prob_sum"]
+                continue
+            q: Any = guide.nodes[site["name"]]
+            try:
+                kl = scale_and_mask(kl_divergence(q["fn"], site["fn"]), q["scale"], q["mask"])
+            except NotImplementedError:  # torch has no closed form for this pair
+                total = total + site["log_prob_sum"] - q["score_parts"].entropy_term.sum()
+            else:
+                total = total - kl.sum()
+        return -total
