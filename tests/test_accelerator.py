@@ -95,6 +95,7 @@ def check_a_step(combination: Combination) -> None:
         )
 
 
+@pytest.mark.smoke
 @each(PLAIN + OBJECTIVES, "combination")
 def test_a_step_on_an_accelerator_stays_there_waits_for_nothing_and_is_the_same(
     combination: Combination,
@@ -155,6 +156,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("posterior", ["normal", "planar"])
 @pytest.mark.parametrize("name", component.names("diagnostic"))
 def test_a_diagnostic_finds_the_same_on_every_device(name: str, posterior: str) -> None:

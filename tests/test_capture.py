@@ -13,6 +13,8 @@ from torch import Tensor
 from pyrovae.capture import WORTH_A_CAPTURE, Captured, Uncapturable, capture, check
 from pyrovae.evaluate import _Model, evaluate
 
+pytestmark = pytest.mark.smoke
+
 READ = r"^a number is read from a tensor's value, as by an if or item\(\) \(test_capture.py, line \d+\)$"
 
 

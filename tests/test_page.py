@@ -133,6 +133,7 @@ def read(html: str) -> Strict:
     return parser
 
 
+@pytest.mark.smoke
 def test_the_page_is_valid_and_says_what_it_is(html: str) -> None:
     assert html.startswith("<!DOCTYPE html>\n<html lang=")
     parsed = read(html)

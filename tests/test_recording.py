@@ -15,6 +15,8 @@ from pyrovae.capture import Captured
 from pyrovae.randomness import seeded
 from pyrovae.recording import ReadError, WriteError, direct, record
 
+pytestmark = pytest.mark.smoke
+
 CONSTANT = torch.tensor([2.0, -1.0, 0.5])
 MATRIX = torch.tensor([[0.5, 2.0], [-1.0, 1.5], [3.0, 0.1]])
 RENAMED = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)

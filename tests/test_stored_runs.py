@@ -8,6 +8,8 @@ import pytest
 
 from pyrovae.run import Run
 
+pytestmark = pytest.mark.smoke
+
 STORED = Path(__file__).parent / "stored_runs"
 EXPECTED = json.loads((STORED / "expected.json").read_text(encoding="utf-8"))
 

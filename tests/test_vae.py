@@ -76,6 +76,7 @@ def same_weights(one: VAE, other: VAE) -> bool:
 # The block of the README -----------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_the_lines_of_the_readme(tmp_path: Path) -> None:
     vae = VAE(latent_dim=8, likelihood="bernoulli", prior="normal", epochs=1, verbose=False).fit(X)
     codes = vae.transform(X)
@@ -273,6 +274,7 @@ def test_arguments_are_read_and_set_as_scikit_learn_does() -> None:
         vae.set_params(nonsense=1)
 
 
+@pytest.mark.smoke
 def test_a_clone_is_unfitted_and_fits_to_the_same(vae: VAE) -> None:
     other = clone(vae)
     with pytest.raises(NotFittedError):
@@ -286,6 +288,7 @@ def test_fitting_again_starts_afresh() -> None:
     assert numbers(vae.fit(X)) == first
 
 
+@pytest.mark.smoke
 def test_in_a_pipeline(vae: VAE) -> None:
     pipeline = make_pipeline(FunctionTransformer(lambda x: x / 16), clone(vae))
     assert pipeline.fit_transform(X * 16).shape == (120, 2)
@@ -400,6 +403,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.smoke
 def test_save_writes_the_files_of_the_command_line(saved: Path) -> None:
     files = {str(file.relative_to(saved)) for file in saved.rglob("*") if file.is_file()}
     named = {"best.safetensors", "last.safetensors", "resume.pt"}
@@ -443,6 +447,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple
     return (ended.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
 
 
+@pytest.mark.smoke
 def test_the_command_line_evaluates_a_saved_vae(
     vae: VAE, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -454,6 +459,7 @@ def test_the_command_line_evaluates_a_saved_vae(
     assert value == pytest.approx(vae.score_samples(BITS, particles=20).mean(), abs=1e-4)
 
 
+@pytest.mark.smoke
 def test_the_command_line_samples_from_a_saved_vae(
     vae: VAE, saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -525,6 +531,7 @@ def test_what_was_fitted_with_objects_is_saved_and_loaded(tmp_path: Path) -> Non
 # Any Pyro inference ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_model_and_guide_train_with_pyros_svi(vae: VAE, pyro_store: None) -> None:
     program = small(epochs=1).fit(X).program_
     x = torch.from_numpy(BITS)
