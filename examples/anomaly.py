@@ -33,7 +33,7 @@ def main(
     common = {"latent_dim": latent_dim, "seed": seed, "train": {"epochs": epochs}}
     run = Run.start(resolve(common, {"data": source}))
     list(run.train())
-    every, _ = run.evaluation_rows(source=data)
+    every, _ = run.evaluation_rows(data=data)
     outlying = every.take(torch.from_numpy(np.flatnonzero(every.labels == digit)))
     both = [run.evaluation_rows("test")[0], outlying]
     x = [rows.rows(slice(None)).flatten(1).cpu() for rows in both]

@@ -13,7 +13,7 @@ from pyrovae import component, data, pairing
 from pyrovae.component import Component
 from pyrovae.config import Config, Data
 from pyrovae.data import Dataset
-from pyrovae.errors import ConfigError, Problem, PyrovaeError, RunError
+from pyrovae.errors import ConfigError, DataError, Problem, PyrovaeError, RunError
 from pyrovae.isolation import isolated
 from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
@@ -82,8 +82,8 @@ def load_data(options: Data) -> Dataset:
     """The data of a configuration, as they are stored."""
     if options.source == PYTHON_ARRAY:
         raise RunError(
-            "this run was trained on an array from Python, which is kept nowhere: "
-            "evaluate it on --data, and resume it from Python with VAE.load(RUN).resume(X)"
+            "this run was trained on an array from Python, which is kept nowhere: evaluate it on --data, or "
+            "give the same rows in a file with --source FILE.npy; in Python, VAE.load(RUN).resume(X) goes on"
         )
     return data.load(
         options.source,
@@ -93,6 +93,38 @@ def load_data(options: Data) -> Dataset:
         classes=options.classes,
         **cutting(options),
     )
+
+
+def load_own_data(options: Data, source: str | None = None) -> Dataset:
+    """The data that a run was trained on, as they are stored.
+
+    Args:
+        options: of the run, with the place where the data are now.
+        source: that place, if the user has named it; ``None`` where the run says it.
+
+    Raises:
+        DataError: the data are not there; the message says how to name another place.
+    """
+    try:
+        return load_data(options)
+    except DataError as error:
+        place = options.dir if options.source in data.names() else options.source
+        if source is not None or place is None or Path(place).expanduser().exists():
+            raise
+        message = f"{str(error).rstrip('.')}: the run's own data were there when it was trained"
+        raise DataError(f"{message}; --source PATH says where they are now") from None
+
+
+def moved(config: Config, source: str) -> Config:
+    """The configuration of a run whose own data are somewhere else now.
+
+    Args:
+        config: of the run.
+        source: where they are: a file or folder; for a data set with a name, its folder of downloads.
+    """
+    is_named = config.data.source in data.names() and Path(source).expanduser().is_dir()
+    update = {"dir" if is_named else "source": source}
+    return config.model_copy(update={"data": config.data.model_copy(update=update)})
 
 
 def cutting(options: Data) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pyrovae.evaluate import Evaluation
 from pyrovae.generate import encode, reconstruct, sample
 from pyrovae.quantities import Findings, Mean, Quantity, mean
 from pyrovae.run import Run
+from pyrovae.stretches import changed_on_the_way
 
 WITHOUT_EFFECT = (
     *("seed", "data.source", "data.dir"),
@@ -59,13 +60,20 @@ class Picture(NamedTuple):
     """What these coordinates are called, as ``z[3]``."""
 
 
-def same_rows(runs: Mapping[str, Run], split: str | None = None, source: str | None = None) -> Rows:
+def same_rows(
+    runs: Mapping[str, Run],
+    split: str | None = None,
+    *,
+    data: str | None = None,
+    source: str | None = None,
+) -> Rows:
     """The rows that runs are compared on, which all of them see value by value the same.
 
     Args:
         runs: by name.
         split: ``train``, ``validation`` or ``test`` (the default) of the runs' own data.
-        source: other data instead.
+        data: other data instead.
+        source: where the runs' own data are now, if they have moved.
 
     Raises:
         RunError: runs of data of different shapes, or that see other values, as by another binarisation.
@@ -83,10 +91,10 @@ def same_rows(runs: Mapping[str, Run], split: str | None = None, source: str | N
                 f"{first} is for data of shape {tuple(run.program.event_shape)}, {name} for data of shape "
                 f"{tuple(other.program.event_shape)}: runs are compared on the same data"
             )
-    rows, is_likelihood = _rows(first, run, split, source)
+    rows, is_likelihood = _rows(first, run, split, data, source)
     fingerprint, cross_entropies = _fingerprint(rows), [] if is_likelihood else [first]
     for name, other in others:
-        found, is_likelihood = _rows(name, other, split, source)
+        found, is_likelihood = _rows(name, other, split, data, source)
         if _fingerprint(found) != fingerprint:
             raise RunError(
                 f"{first} and {name} are evaluated on different {split or 'test'} rows"
@@ -146,7 +154,8 @@ def settings(run: Run) -> dict[str, Any]:
     """The configuration of a run by place, without what runs of one configuration may differ in.
 
     Of the data, it has a hash of the training rows; of code of the user's own, one of each file. Without
-    early stopping, the number of epochs is that of those that were finished.
+    early stopping, the number of epochs is that of those that were finished. An entry of ``train`` that was
+    changed while the run was trained has all of its values.
 
     Example:
         >>> from pyrovae.run import Run
@@ -159,6 +168,7 @@ def settings(run: Run) -> dict[str, Any]:
     flat |= {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
     if run.config.train.patience is None and run.history:
         flat["train.epochs"] = len(run.history)
+    flat |= changed_on_the_way(run.stretches)
     code = sorted(json.loads(run.facts.get("code", "{}")).values())
     found = {place: value for place, value in flat.items() if place not in WITHOUT_EFFECT}
     return {**found, "training rows": run.facts["data"], **({"code": code} if code else {})}
@@ -245,10 +255,10 @@ def _measure(run: Run, rows: Split, is_likelihood: bool) -> str:
     return f"{kind} given a statistic of the datum" if is_conditional else kind
 
 
-def _rows(name: str, run: Run, split: str | None, source: str | None) -> tuple[Split, bool]:
+def _rows(name: str, run: Run, split: str | None, data: str | None, source: str | None) -> tuple[Split, bool]:
     """The rows of a run, and whether its likelihood is one on them; an error says which run it is."""
     try:
-        return run.evaluation_rows(split, source)
+        return run.evaluation_rows(split, data=data, source=source)
     except RunError as error:
         raise RunError(f"{name}: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +13,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from pyrovae.component import is_imported
 from pyrovae.config import Config, dump, own_names, read, resolve
 from pyrovae.errors import RunError
-from pyrovae.train import Metrics, Snapshot
+from pyrovae.facts import check_readable
+from pyrovae.stretches import Stretch, parse
+from pyrovae.stretches import dump as stretches_as_toml
+from pyrovae.train import Metrics, Snapshot, Untrained
 
 Checkpoint = Literal["best", "last"]
 
 
 class Folder:
-    """A run on disk: ``config.toml``, ``metrics.jsonl``, ``checkpoints/`` and ``figures/``.
+    """A run on disk: ``config.toml``, ``training.toml``, ``metrics.jsonl``, ``checkpoints/``, ``figures/``.
 
     Nothing that is read from it can run code, but for components of the user's own that are trusted.
 
@@ -87,23 +91,33 @@ class Folder:
         with _replacing(self.path / "config.toml") as file:
             file.write_text(dump(config), encoding="utf-8")
 
+    def stretches(self) -> list[Stretch]:
+        """How the run was trained; an older pyrovae has not written it down."""
+        file = self.path / "training.toml"
+        try:
+            return parse(file.read_text(encoding="utf-8")) if file.exists() else []
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} is damaged: {error}") from None
+
+    def write_stretches(self, stretches: Sequence[Stretch]) -> None:
+        with _replacing(self.path / "training.toml") as file:
+            file.write_text(stretches_as_toml(stretches), encoding="utf-8")
+
+    def untrained(self) -> Untrained | None:
+        """The metrics before the first step; an older pyrovae has not measured them."""
+        first = self._metrics()[:1]
+        return first[0] if first and first[0]["epoch"] == 0 else None
+
     def history(self) -> list[Metrics]:
         """The metrics of all epochs that were finished; a line that was cut off is not one of them."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-        try:
-            history = [json.loads(line) for line in lines]
-            if [metrics["epoch"] for metrics in history] != list(range(1, len(history) + 1)):
-                raise ValueError("its epochs are not 1, 2, ...")
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{file} is damaged: {error}") from None
-        return history
+        return [metrics for metrics in self._metrics() if metrics["epoch"] > 0]
 
-    def write_history(self, history: list[Metrics]) -> None:
+    def write_history(self, untrained: Untrained | None, history: Sequence[Metrics]) -> None:
+        lines = [*([untrained] if untrained else []), *history]
         with _replacing(self.path / "metrics.jsonl") as file:
-            file.write_text("".join(json.dumps(metrics) + "\n" for metrics in history))
+            file.write_text("".join(json.dumps(metrics) + "\n" for metrics in lines))
 
-    def append(self, metrics: Metrics) -> None:
+    def append(self, metrics: Metrics | Untrained) -> None:
         with _writing(), (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(metrics) + "\n")
 
@@ -136,10 +150,8 @@ class Folder:
             weights = load_file(file)
         except SafetensorError as error:
             raise RunError(f"{file} is damaged: {error}") from None
-        if not {"epoch", "event_shape", "data"} <= facts.keys():
-            raise RunError(
-                f"{file} is no checkpoint that pyrovae wrote: it does not tell what it was trained on"
-            )
+        check_readable(facts, file)
+        _check_finite(weights, file)
         return weights, facts
 
     def has(self, name: Checkpoint) -> bool:
@@ -157,9 +169,31 @@ class Folder:
         if not file.exists():
             return None
         try:
-            return Snapshot(**torch.load(file, weights_only=True))
+            state = Snapshot(**torch.load(file, weights_only=True))
+            weights, optimizer = dict(state.weights), dict(state.optimizer)
+            if type(state.epoch) is not int or not all(isinstance(each, Tensor) for each in weights.values()):
+                raise TypeError("an epoch is a number, and weights are tensors")
         except Exception:  # what torch raises on a file that is not its own has no common class
             raise RunError(f"{file} is damaged, or no file that pyrovae wrote") from None
+        _check_finite(weights, file)
+        # Its sums of squares may have grown beyond float32, which stops a weight and breaks none.
+        _check_finite(_tensors(optimizer), file, may_be_infinite=True)
+        return state
+
+    def _metrics(self) -> list[Any]:
+        """All lines of metrics, perhaps with one of epoch 0."""
+        file = self.path / "metrics.jsonl"
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+            metrics = [json.loads(line) for line in lines]
+            epochs = [each["epoch"] for each in metrics]
+            if epochs != list(range(epochs[0], epochs[0] + len(epochs)) if epochs[:1] in ([0], [1]) else []):
+                raise ValueError("its epochs are not 1, 2, ...")
+            if not all(isinstance(value, int | float) for each in metrics for value in each.values()):
+                raise ValueError("it holds something else than numbers")
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise RunError(f"{file} is damaged: {error}") from None
+        return metrics
 
     def _in_the_way(self) -> str:
         """Why no new run can be made here."""
@@ -176,6 +210,26 @@ class Folder:
 
     def _weights(self, name: Checkpoint) -> Path:
         return self.path / "checkpoints" / f"{name}.safetensors"
+
+
+def _check_finite(tensors: Mapping[str, Tensor], file: Path, *, may_be_infinite: bool = False) -> None:
+    """Raise if a tensor of a file holds a value that no training writes, and name the tensor."""
+    for name, tensor in tensors.items():
+        bad = tensor.isnan() if may_be_infinite else ~tensor.isfinite()
+        if count := int(bad.sum()):
+            what = "not a number" if may_be_infinite else "not finite"
+            raise RunError(
+                f"{file} cannot be used: {name} has {count:,} of {tensor.numel():,} values that are {what}; "
+                "take another checkpoint, or train anew"
+            )
+
+
+def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of nested tables, by their places."""
+    leaves = tree_flatten_with_path(dict(state))[0]
+    return {
+        f"the optimiser's state {keystr(place)}": leaf for place, leaf in leaves if isinstance(leaf, Tensor)
+    }
 
 
 @contextmanager

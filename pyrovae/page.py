@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from importlib import metadata, resources
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
@@ -19,6 +20,7 @@ from pyrovae.errors import ConfigError, PyrovaeError
 from pyrovae.evaluate import Evaluation, evaluate
 from pyrovae.quantities import Findings, Quantity
 from pyrovae.run import Run
+from pyrovae.stretches import changes
 from pyrovae.train import best_epoch
 from pyrovae.verdicts import LEVELS, Verdict
 
@@ -109,7 +111,7 @@ def page(
     active = run.diagnose("active-units", rows, seed=seed)
     aggregate = run.diagnose("aggregate", rows, options={"rows": AGGREGATED}, seed=seed)
     found = [
-        verdicts.training(run.history),
+        verdicts.training(run.history, run.untrained),
         _generalisation(run, evaluation, train, seed),
         verdicts.collapse(active),
         verdicts.coverage(aggregate),
@@ -181,6 +183,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         )
     if "epoch" in run.facts:
         yield "Weights on this page", f"of epoch {run.facts['epoch']}"
+    for before, after in pairwise([None, *run.stretches]):
+        if after is not None:
+            changed = "" if before is None else "; ".join(changes(before.train, after.train))
+            yield f"From epoch {after.from_epoch} on", f"{after}{changed and f'; {changed}'}"
 
 
 def _component(family: str, chosen: Selection) -> str:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 
-from pyrovae import component, device, generate
-from pyrovae.assembly import anchored, build, build_objective, load_data, needing_two_rows, settled, whole
+from pyrovae import component, device, epoch_picture, facts, stretches
+from pyrovae.assembly import (
+    anchored,
+    build,
+    build_objective,
+    load_data,
+    load_own_data,
+    moved,
+    needing_two_rows,
+    settled,
+    whole,
+)
 from pyrovae.component import Component
-from pyrovae.config import Config, own_names, selected
+from pyrovae.config import Config, selected
 from pyrovae.data import Columns, Dataset, Split, as_given, check_columns, shape_as_given
 from pyrovae.diagnostics import Subject, diagnose
 from pyrovae.engine import Engine, start
-from pyrovae.errors import ConfigError, DataError, Problem, RunError
+from pyrovae.errors import ConfigError, DataError, Problem, RunError, TrainingError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
 from pyrovae.isolation import isolated
@@ -30,10 +39,8 @@ from pyrovae.preparation import Prepared, prepare
 from pyrovae.programs import Program, check, rehearse
 from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
-from pyrovae.train import Metrics, Snapshot, Trainer, best_epoch, first_batch, steps
-
-PICTURED = 25
-"""How many samples and how many reconstructions a picture of training shows."""
+from pyrovae.stretches import Stretch
+from pyrovae.train import Metrics, Snapshot, Trainer, Untrained, best_epoch, first_batch, steps
 
 CHECKED = 5
 """Rows of data that a program is tried on before it is trained."""
@@ -45,7 +52,7 @@ class Run:
     Args:
         config: the complete configuration.
         program: model and guide.
-        facts: what else a checkpoint tells of itself: shape of a datum, fingerprint of the training data.
+        facts: what else a checkpoint tells of itself: see :mod:`pyrovae.facts`.
         folder: where the run is kept; ``None`` for one in memory.
 
     Example:
@@ -63,7 +70,9 @@ class Run:
         self.program = program
         self.facts = dict(facts)
         self.folder = folder
+        self.untrained: Untrained | None = None
         self.history: list[Metrics] = []
+        self.stretches: list[Stretch] = []
         self.snapshots: dict[Checkpoint, Snapshot] = {}
         self.prepared: Prepared | None = None
 
@@ -84,8 +93,12 @@ class Run:
             objects: components, by family, that are there already.
             path: the folder to keep the run in, which must not exist; ``None`` to keep it in memory.
         """
+        dataset = load_data(config.data) if dataset is None else dataset
         run = cls._assembled(config, dataset, objects)
-        run.folder = Folder.create(path, run.config) if path is not None else None
+        run.stretches = stretches.begin([], 0, run.config)
+        if path is not None:
+            run.folder = Folder.create(path, run.config)
+            run.folder.write_stretches(run.stretches)
         return run
 
     @classmethod
@@ -104,20 +117,28 @@ class Run:
         place = device.find(on, "--device")
         folder = Folder.open(path)
         config = folder.config(trust=trust)
-        weights, facts = folder.read_weights(checkpoint)
-        _warn_of_changed_code(facts, config)
-        program = build(config, Size(json.loads(facts["event_shape"])))
+        weights, recorded = folder.read_weights(checkpoint)
+        facts.check_config(recorded, config, folder.path / "config.toml")
+        facts.warn_of_changed_code(recorded, config)
+        program = build(config, facts.event_shape(recorded))
         try:
             program.load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"the weights in {path} do not fit its config.toml") from None
-        run = cls(config, program.to(place), facts, folder)
-        run.history = folder.history()
+        known = folder.stretches()
+        run = cls(stretches.trained_with(config, known), program.to(place), recorded, folder)
+        run.untrained, run.history, run.stretches = folder.untrained(), folder.history(), known
         return run
 
     @classmethod
     def resume(
-        cls, path: Path, *, epochs: int | None = None, dataset: Dataset | None = None, trust: bool = False
+        cls,
+        path: Path,
+        *,
+        epochs: int | None = None,
+        dataset: Dataset | None = None,
+        source: str | None = None,
+        trust: bool = False,
     ) -> Run:
         """A run from its folder, ready to go on where it stopped.
 
@@ -125,7 +146,12 @@ class Run:
             path: the run's folder.
             epochs: how many there shall be in all, if not as many as were configured.
             dataset: the data, where they came as an array.
+            source: where the run's data are now, if they have moved; it is written into ``config.toml``.
             trust: whether components of the user's own, which the run names, may be imported: it runs them.
+
+        Raises:
+            RunError: the run cannot go on, or its data or the configuration of its model have changed.
+            DataError: the data are not where they were.
         """
         folder = Folder.open(path)
         changes = {"train": {"epochs": epochs}} if epochs is not None else {}
@@ -135,37 +161,40 @@ class Run:
         lost = state is None and (folder.has("last") or len(history) > 1)
         if lost or len(history) < (state.epoch if state else 0):
             raise RunError(f"{path} cannot go on: its metrics.jsonl or its checkpoints/resume.pt is missing")
-        dataset = load_data(config.data) if dataset is None else dataset
+        if state is not None:
+            weights, recorded = folder.read_weights("best")
+            facts.check_config(recorded, config, folder.path / "config.toml")
+            facts.warn_of_changed_code(recorded, config)
+        if source is not None:
+            config = moved(config, source)
+        dataset = load_own_data(config.data, source) if dataset is None else dataset
+        if state is not None:
+            facts.check_data(recorded, dataset, source)
         run = cls._assembled(config, dataset)
         run.folder = folder
         if state is not None:
-            weights, facts = folder.read_weights("best")
-            check_columns(dataset.name, dataset.columns, _columns(facts))
-            _check_unchanged(facts, _facts(dataset))
-            _warn_of_changed_code(facts, config)
-            for name in ("engine", "columns"):
-                if name in facts:
-                    run.facts[name] = facts[name]
-            run.snapshots = {"last": state, "best": Snapshot(int(facts["epoch"]), weights, {})}
-            run.history = history[: state.epoch]
+            run.facts |= {name: recorded[name] for name in ("engine", "columns") if name in recorded}
+            run.snapshots = {"last": state, "best": Snapshot(int(recorded["epoch"]), weights, {})}
+            run.untrained, run.history = folder.untrained(), history[: state.epoch]
             if config.train.epochs < state.epoch:
                 raise RunError(f"{path} has {state.epoch} epochs already, more than {config.train.epochs}")
+        run.stretches = stretches.begin(folder.stretches(), len(run.history), run.config)
         folder.write_config(run.config)
-        folder.write_history(run.history)
+        folder.write_stretches(run.stretches)
+        folder.write_history(run.untrained, run.history)
         return run
 
     @classmethod
     @isolated()
     def _assembled(
-        cls, config: Config, dataset: Dataset | None, objects: Mapping[str, Component] | None = None
+        cls, config: Config, dataset: Dataset, objects: Mapping[str, Component] | None = None
     ) -> Run:
         """A run with its program and its data, before the first epoch."""
-        dataset = load_data(config.data) if dataset is None else dataset
         program = build(config, Size(dataset.event_shape), objects)
         with seeded(config.seed, "check"):
             check(program, dataset.train.rows(slice(CHECKED)))
-        facts = _facts(dataset) | _names(dataset) | _code(config)
-        run = cls(settled(anchored(config), dataset), program, facts)
+        config = settled(anchored(config), dataset)
+        run = cls(config, program, facts.gather(config, dataset))
         run.prepared = prepare(dataset, config.data, program.scorer)
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
@@ -198,27 +227,37 @@ class Run:
         """Train for the epochs that are left; keeps and yields the metrics of each.
 
         An epoch that does not finish leaves no trace. In the end the program has the best epoch's weights.
+        The loss is measured before the first step, too (:attr:`untrained`). If it ends above that, there is a
+        warning; if no epoch is below it, or the last is above it by 100 times its size, training has failed:
+        an error says so when all epochs are kept.
 
         Args:
             on_batch: called after every step.
             on_note: called with what there is to say of it in a sentence.
 
         Raises:
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss is no longer finite, or training has not made the model better.
         """
         trainer = self._trainer(on_note)
+        for change in self._changes():
+            on_note(change)
         try:
+            if not self.history and self.untrained is None:
+                self.untrained = trainer.untrained()
+                if self.folder is not None:
+                    self.folder.write_history(self.untrained, [])
             for metrics in trainer.run(on_batch):
                 self._keep(metrics, trainer.snapshot())
                 self._picture(metrics["epoch"], last=trainer.finished)
                 yield metrics
+            self._judge(trainer)
         finally:
             self.use("best")
 
     @property
     def columns(self) -> Columns | None:
         """The names of the columns that it was trained on, where the data had any."""
-        return _columns(self.facts)
+        return facts.columns(self.facts)
 
     def check(self, dataset: Dataset) -> None:
         """Raise if data have not the columns, or the shape, of the data that the run was trained on.
@@ -270,27 +309,35 @@ class Run:
         assert self.prepared is not None
         return steps(len(self.prepared.dataset.train), self.config.train.batch_size)
 
-    def evaluation_rows(self, split: str | None = None, source: str | None = None) -> tuple[Split, bool]:
+    def evaluation_rows(
+        self, split: str | None = None, *, data: str | None = None, source: str | None = None
+    ) -> tuple[Split, bool]:
         """Rows to evaluate on, drawn once; and whether the likelihood is one on them.
 
         Args:
             split: ``train``, ``validation`` or ``test`` (the default) of the run's own data.
-            source: other data instead: the test set of a source that has one, else all rows.
+            data: other data instead: the test set of a source that has one, else all rows.
+            source: where the run's own data are now, if they have moved.
 
         Raises:
-            RunError: there are no such rows, or they are not of the run's shape.
+            RunError: there are no such rows, they are not of the run's shape, or the run's data have changed.
+            DataError: the data are not where they were.
         """
-        if source is None:
-            dataset = load_data(self.config.data)
-            check_columns(dataset.name, dataset.columns, self.columns)
-            _check_unchanged(self.facts, _facts(dataset))
+        if data is None:
+            config = self.config if source is None else moved(self.config, source)
+            dataset = load_own_data(config.data, source)
+            facts.check_data(self.facts, dataset, source)
             split = split or "test"
         elif split is not None:
-            raise RunError("other data are evaluated whole: give a split or a source, not both")
+            raise RunError("other data are evaluated whole: give a split or other data, not both")
+        elif source is not None:
+            raise RunError(
+                "the source is where the run's own data are: give a source or other data, not both"
+            )
         else:
-            dataset = load_data(whole(self.config.data, source))
+            dataset = load_data(whole(self.config.data, data))
             split = "test" if len(dataset.test) else "train"
-        self.check(dataset)
+            self.check(dataset)
         prepared = prepare(dataset, self.config.data, self.program.scorer)
         rows = prepared.dataset.splits[split].drawn().to(device.of(self.program))
         if not len(rows):
@@ -344,7 +391,8 @@ class Run:
             self.folder = self.folder.copy(path)
         elif self.snapshots:
             self.folder = Folder.create(path, self.config)
-            self.folder.write_history(self.history)
+            self.folder.write_stretches(self.stretches)
+            self.folder.write_history(self.untrained, self.history)
             self._write(self.folder, self.snapshots)
         else:
             raise RunError("no epoch was finished: there is nothing to save")
@@ -425,58 +473,25 @@ class Run:
         watch = self.config.train.watch
         if self.folder is None or self.prepared is None or not (last or (watch and epoch % watch == 0)):
             return
-        from pyrovae import plots  # matplotlib takes a second to import, and only pictures need it
+        from pyrovae import plots
 
-        dataset, seed = self.prepared.dataset, self.config.seed
-        with seeded(seed, "picture"):
-            split = dataset.validation if len(dataset.validation) else dataset.train
-            rows, shown = split.rows(slice(PICTURED)), split.expected().rows(slice(PICTURED))
-        samples = generate.sample(self.program, PICTURED, seed=seed)
-        restored = generate.reconstruct(self.program, [rows], seed=seed)
-        figure = plots.panels(
-            {
-                "validation data" if split is dataset.validation else "training data": shown.cpu(),
-                "the same data through their codes: E[x|z], z ~ q(z|x)": restored.mean.cpu(),
-                "new data: E[x|z], z ~ p(z)": samples.mean.cpu(),
-            },
-            title=f"epoch {epoch}",
-        )
+        seed = self.config.seed
+        figure = epoch_picture.draw(self.program, self.prepared.dataset, epoch=epoch, seed=seed)
         with self.folder.picture(epoch) as file:
             plots.save(figure, file)
 
+    def _changes(self) -> Iterator[str]:
+        """What has changed in the section ``train``, where the next epoch is the first under it."""
+        for before, after in pairwise(self.stretches):
+            if after.from_epoch == len(self.history) + 1:
+                for change in stretches.changes(before.train, after.train):
+                    yield f"from epoch {after.from_epoch} on: {change}"
 
-def _facts(dataset: Dataset) -> dict[str, str]:
-    """What a checkpoint tells of the data: the shape of a datum, and a hash of the training rows."""
-    return {"event_shape": json.dumps(list(dataset.event_shape)), "data": dataset.fingerprint()}
-
-
-def _names(dataset: Dataset) -> dict[str, str]:
-    """What a checkpoint tells of the columns, where they have names."""
-    return {} if dataset.columns is None else {"columns": json.dumps(dataset.columns)}
-
-
-def _columns(facts: Mapping[str, str]) -> Columns | None:
-    return tuple(json.loads(facts["columns"])) if "columns" in facts else None
-
-
-def _code(config: Config) -> dict[str, str]:
-    """A hash of each file of the user's own that a component of the run comes from."""
-    files = {component.source_file(name) for name in own_names(config.model_dump())} - {None}
-    return {"code": json.dumps({str(file): _hash(file) for file in files if file})} if files else {}
-
-
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _warn_of_changed_code(recorded: Mapping[str, str], config: Config) -> None:
-    now = json.loads(_code(config).get("code", "{}"))
-    for file, digest in json.loads(recorded.get("code", "{}")).items():
-        if digest not in now.values():  # it may have been moved
-            warnings.warn(f"{file} has changed since the run was trained with it", stacklevel=3)
-
-
-def _check_unchanged(recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse data that are not those a run was trained on: rows to test on may have been trained on."""
-    if any(recorded[name] != value for name, value in now.items()):
-        raise RunError("the data have changed since the run was trained on them")
+    def _judge(self, trainer: Trainer) -> None:
+        """Say whether the losses of all epochs lead below the loss before the first step."""
+        if self.untrained is None or not self.history:
+            return
+        if found := trainer.outcome(self.untrained):
+            if found.is_failure:
+                raise TrainingError(found.message)
+            warnings.warn(found.message, stacklevel=3)

@@ -21,6 +21,7 @@ from pyrovae.engine import Engine
 from pyrovae.errors import TrainingError
 from pyrovae.evaluate import inspected
 from pyrovae.isolation import isolated
+from pyrovae.outcome import ADVICE, Outcome, judge
 from pyrovae.randomness import seeded
 
 ScheduleName = Literal["constant", "linear", "cosine"]
@@ -31,6 +32,28 @@ SCHEDULES: Mapping[ScheduleName, Callable[[float], float]] = {
     "linear": lambda t: 1.0 - t,
     "cosine": lambda t: (1.0 + math.cos(math.pi * t)) / 2.0,
 }
+
+
+MEASURED = 1000
+"""Training rows at most that stand for validation rows where no rows are held out."""
+
+
+class Untrained(TypedDict):
+    """What the weights give before the first step, in nats per datum: epoch 0.
+
+    The terms are of validation data, measured as after every epoch. Where no data are held out, they are of
+    at most :data:`MEASURED` training rows.
+    """
+
+    epoch: int
+    train_loss: NotRequired[float]
+    train_elbo: NotRequired[float]
+    train_reconstruction: NotRequired[float]
+    train_kl: NotRequired[float]
+    validation_loss: NotRequired[float]
+    validation_elbo: NotRequired[float]
+    validation_reconstruction: NotRequired[float]
+    validation_kl: NotRequired[float]
 
 
 class Metrics(TypedDict):
@@ -128,6 +151,50 @@ class Trainer:
         return len(self.history) - best_epoch(self.history) >= self.patience
 
     @isolated()
+    def untrained(self) -> Untrained | None:
+        """The terms before the first step; ``None`` where they are not finite. Nothing is changed by it.
+
+        What follows from the data in closed form is set first, as after an epoch, and taken back.
+        """
+        program = self.engine.objective.program
+        weights = {name: value.clone() for name, value in program.state_dict().items()}
+        with self.computing():
+            try:
+                self._calibrate(0)
+                terms = self.measure()
+            finally:
+                program.load_state_dict(weights)
+        if not all(map(math.isfinite, terms.values())):
+            return None
+        return cast(Untrained, {"epoch": 0, **terms})
+
+    @isolated()
+    def measure(self) -> dict[str, float]:
+        """The terms of the weights as they are, on validation data, else on some training data."""
+        if len(self.validation):
+            return self._terms("validation", self.validation)
+        with seeded(self.seed, "measure"):
+            rows = torch.randperm(len(self.train))[:MEASURED].sort().values
+        return self._terms("train", self.train.take(rows).drawn())
+
+    def outcome(self, untrained: Untrained) -> Outcome | None:
+        """What is wrong with the losses of the epochs that were trained, if anything is.
+
+        Args:
+            untrained: the terms before the first step.
+        """
+        epochs = len(self.history)
+        if "validation_loss" in untrained:
+            before, of = untrained["validation_loss"], "validation rows"
+            losses = {metrics["epoch"]: metrics["validation_loss"] for metrics in self.history}
+        else:
+            before, of = untrained["train_loss"], "training rows"
+            with self.computing():
+                losses = {epochs: self.measure()["train_loss"]}
+        ramp = self.engine.objective.ramp(epochs, epochs * steps(len(self.train), self.batch_size))
+        return judge(before, losses, of=of, is_warming_up=ramp < 1)
+
+    @isolated()
     def snapshot(self) -> Snapshot:
         """A copy of the state after the last epoch, in the processor's memory."""
         state = self.engine.objective.program.state_dict(), self.engine.state_dict()
@@ -157,8 +224,7 @@ class Trainer:
                     _check_terms(epoch, *terms.tolist())
                 totals = totals + terms
                 on_batch()
-        with seeded(self.seed, "calibrate", epoch), inspected(program):
-            program.calibrate(self.train.batches())
+        self._calibrate(epoch)
         program.eval()
         seconds = time.perf_counter() - start
         loss, reconstruction, kl = (totals / len(self.train)).tolist()
@@ -173,23 +239,29 @@ class Trainer:
             "examples_per_second": len(self.train) / seconds,
         }
         if len(self.validation):
-            metrics.update(self._validate())  # type: ignore[typeddict-item]
+            metrics.update(self.measure())  # type: ignore[typeddict-item]
         _check_finite(metrics, program)
         return metrics
 
-    def _validate(self) -> dict[str, float]:
-        """The terms on the validation data, under the same noise in every epoch."""
+    def _calibrate(self, epoch: int) -> None:
+        """Set what follows from the training data in closed form."""
+        program = self.engine.objective.program
+        with seeded(self.seed, "calibrate", epoch), inspected(program):
+            program.calibrate(self.train.batches())
+
+    def _terms(self, part: str, rows: Split) -> dict[str, float]:
+        """The terms on rows of that part of the data, under the same noise in every epoch."""
         totals = torch.zeros(())  # a single number adds to tensors of any device
         with seeded(self.seed, "validate"), inspected(self.engine.objective):
-            for x in self.validation.batches():
+            for x in rows.batches():
                 terms = torch.stack([term.double() for term in self.engine.objective(x)])
                 totals = totals + terms * len(x)
-        loss, reconstruction, kl = (totals / len(self.validation)).tolist()
+        loss, reconstruction, kl = (totals / len(rows)).tolist()
         return {
-            "validation_loss": loss,
-            "validation_elbo": reconstruction - kl,
-            "validation_reconstruction": reconstruction,
-            "validation_kl": kl,
+            f"{part}_loss": loss,
+            f"{part}_elbo": reconstruction - kl,
+            f"{part}_reconstruction": reconstruction,
+            f"{part}_kl": kl,
         }
 
 
@@ -238,5 +310,4 @@ def _check_finite(metrics: Metrics, program: nn.Module) -> None:
 
 def _broken(epoch: int, what: str) -> TrainingError:
     kept = "the checkpoints of earlier epochs are kept" if epoch > 1 else "there is no earlier epoch to keep"
-    advice = "in a new run, a smaller train.lr, train.clip = 10, or data of a smaller range often help"
-    return TrainingError(f"training stopped in epoch {epoch}: {what}; {kept}; {advice}")
+    return TrainingError(f"training stopped in epoch {epoch}: {what}; {kept}; {ADVICE}")

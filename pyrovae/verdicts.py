@@ -80,11 +80,12 @@ MEANINGS: Mapping[str, str] = {
 """What a quantity means, by its key."""
 
 
-def training(history: Sequence[Mapping[str, Any]]) -> Verdict:
+def training(history: Sequence[Mapping[str, Any]], untrained: Mapping[str, Any] | None = None) -> Verdict:
     """Whether the validation objective was still rising in the end, or has fallen since its best epoch.
 
     Args:
         history: the metrics of every epoch.
+        untrained: those before the first step, if they were measured.
 
     Example:
         >>> losses = [100, 50, 30, 25, 22, 21, 20.5, 20.2, 20.1, 20.0, 20.0]
@@ -99,6 +100,16 @@ def training(history: Sequence[Mapping[str, Any]]) -> Verdict:
         "of the objective on validation rows."
     )
     values = [-line["validation_loss"] for line in history if "validation_loss" in line]
+    start = -(untrained or {}).get("validation_loss", math.inf)
+    if values and values[-1] < start:
+        return Verdict(
+            "warning",
+            question,
+            f"The objective on validation rows was {start:.4g} before the first step and is {values[-1]:.4g} "
+            f"after the last; at best it was {max(values):.4g}.",
+            "Training made the model worse: the first thing to try is a smaller train.lr, in a new run.",
+            f"Warning sign: the objective ends below what it was before the first step. {rule}",
+        )
     if len(values) < FEWEST_EPOCHS:
         missing = (
             f"{len(values)} epochs with validation rows are too few to tell"

@@ -110,6 +110,7 @@ def test_the_reader_of_imports_reads_all_of_them() -> None:
     "isolation",
     "pyro_compat",
     "optimizers",
+    "outcome",
 )
 def test_what_all_stand_on_imports_nothing_of_ours(module: str) -> None:
     errors = {"pyrovae.errors"}
@@ -157,11 +158,11 @@ ARROWS = {
     "walks": {"codes", "data", "diagnostics", "diagnostics.active_units", "generate", "paths", "programs"},
     "embed": {"codes", "data", "evaluate", "generate", "programs", "randomness", "sites"},
     "contrast": {"config", "importance", "intervals", "quantities"},
-    "compare": {"codes", "contrast", "data", "evaluate", "generate", "quantities", "run"},
+    "compare": {"codes", "contrast", "data", "evaluate", "generate", "quantities", "run", "stretches"},
     "corruption": {"randomness"},
     "predict": {"corruption", "evaluate", "generate", "programs", "quantities", "randomness"},
     "score": {"data", "evaluate", "importance", "programs", "quantities", "randomness"},
-    "train": {"data", "engine", "evaluate", "objectives", "programs", "randomness"},
+    "train": {"data", "engine", "evaluate", "objectives", "outcome", "programs", "randomness"},
     "verdicts": {"importance", "quantities", "train"},
     "data": {"randomness"},
 }

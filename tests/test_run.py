@@ -79,6 +79,7 @@ def test_a_run_is_a_folder_of_these_files(watched: Run) -> None:
         "figures/epoch-0004.png",
         "figures/epoch-0005.png",
         "metrics.jsonl",
+        "training.toml",
     ]
 
 
@@ -95,7 +96,10 @@ def test_the_kept_configuration_is_the_resolved_one(watched: Run) -> None:
 
 
 def test_metrics_have_a_line_an_epoch_with_these_numbers(watched: Run) -> None:
-    lines = [json.loads(line) for line in (folder_of(watched) / "metrics.jsonl").read_text().splitlines()]
+    file = folder_of(watched) / "metrics.jsonl"
+    untrained, *lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert untrained == watched.untrained
+    assert untrained["epoch"] == 0
     assert lines == watched.history
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
     for line in lines:
@@ -295,7 +299,7 @@ def test_the_optimal_scale_is_the_root_of_the_mean_squared_error_and_is_stored(t
 def test_no_scale_falls_below_its_floor(scale: str) -> None:
     constant = from_arrays(np.ones((40, 3), np.float32), name="constant", test=0.0)
     layer = {"likelihood": {"name": "gaussian", "scale": scale, "floor": 0.5}}
-    run = finished(layer, {"train": {"lr": 0.3, "epochs": 30, "batch_size": 40}}, dataset=constant)
+    run = finished(layer, {"train": {"lr": 0.1, "epochs": 60, "batch_size": 40}}, dataset=constant)
     scales = run.program.decode(run.program.encode(torch.ones(4, 3)).mean).base_dist.scale
     assert 0.5 <= scales.min().item() < 0.6
 
@@ -390,7 +394,10 @@ def test_values_that_cannot_be_binarised_are_refused(mode: str) -> None:
 
 
 def test_every_epoch_has_noise_of_its_own() -> None:
-    run = finished({"data": {"binarize": "threshold"}, "train": {"lr": 1e-12, "optimizer": "sgd"}})
+    layer = {"data": {"binarize": "threshold"}, "train": {"lr": 1e-12, "optimizer": "sgd"}}
+    run = Run.start(resolve(SMALL, layer))
+    with pytest.raises(TrainingError, match=r"hardly moved.*larger train\.lr"):
+        list(run.train())
     assert len({metrics["train_elbo"] for metrics in run.history}) == 3
     assert len({metrics["validation_elbo"] for metrics in run.history}) == 1
 

@@ -408,7 +408,8 @@ def test_save_writes_the_files_of_the_command_line(saved: Path) -> None:
     files = {str(file.relative_to(saved)) for file in saved.rglob("*") if file.is_file()}
     named = {"best.safetensors", "last.safetensors", "resume.pt"}
     assert files >= {"config.toml", "metrics.jsonl", *(f"checkpoints/{name}" for name in named)}
-    assert len((saved / "metrics.jsonl").read_text().splitlines()) == 2
+    lines = (saved / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
 
 
 def test_an_existing_folder_is_refused(vae: VAE, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pyrovae.cli._options import (
     Checkpoint,
     CheckpointOption,
     Device,
+    OwnSource,
     RunPath,
     Source,
     SplitName,
@@ -67,11 +68,18 @@ class GivenData(GivenRun):
 
     split: SplitOption = None
     data: Source = None
+    source: OwnSource = None
 
     @cached_property
     def evaluated(self) -> tuple[Split, bool]:
         """The rows, and whether the likelihood is one on them."""
-        return self.run.evaluation_rows(self.split and self.split.value, self.data)
+        return self.run.evaluation_rows(
+            self.split and self.split.value, data=self.data, source=self._source_of_evaluated
+        )
+
+    @property
+    def _source_of_evaluated(self) -> str | None:
+        return self.source
 
     @property
     def rows(self) -> Split:
@@ -92,6 +100,19 @@ class GivenData(GivenRun):
     def words(self) -> str:
         """What the rows are, for a title."""
         return f"data of {self.data}" if self.data else f"{self.split_name} data"
+
+
+@dataclass(frozen=True)
+class GivenDataBesideOwn(GivenData):
+    """A run, rows of its own data or of others, and rows of its own to hold them against."""
+
+    def own(self, split: str) -> Split:
+        """Rows of the run's own data."""
+        return self.run.evaluation_rows(split, source=self.source)[0]
+
+    @property
+    def _source_of_evaluated(self) -> str | None:
+        return self.source if self.data is None else None
 
 
 def reading(command: Callable[..., None]) -> Callable[..., None]:

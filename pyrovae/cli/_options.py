@@ -81,6 +81,14 @@ Source = Annotated[
         help="Other data than the run's own: their test set, or all rows where they have none.",
     ),
 ]
+OwnSource = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="PATH",
+        help="Where the run's own data are now, if they have moved since training.",
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the components of the user's own that the run was trained with.")
 ]

@@ -16,6 +16,7 @@ from pyrovae.cli._options import (
     CheckpointOption,
     Device,
     Json,
+    OwnSource,
     Quiet,
     Seed,
     Source,
@@ -63,6 +64,7 @@ def compare(
     ] = None,
     split: SplitOption = None,
     data: Source = None,
+    source: OwnSource = None,
     checkpoint: CheckpointOption = Checkpoint.best,
     trust: Trust = False,
     device: Device = "auto",
@@ -82,7 +84,7 @@ def compare(
     names = _names([path for side in sides for path in side])
     reference = _baseline(baseline, names)
     runs = {name: Run.load(path, checkpoint.value, trust=trust, on=device) for path, name in names.items()}
-    rows = same_rows(runs, split and split.value, data)
+    rows = same_rows(runs, split and split.value, data=data, source=source)
     with reporting(console(quiet), total=-(-len(rows.split) // BATCH) * len(runs)) as report:
         report.say(f"{len(rows.split):,} rows, {particles:,} draws of z each, {len(runs)} runs")
         comparison = of_runs(

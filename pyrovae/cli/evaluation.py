@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +79,7 @@ def evaluate(
         "particles": particles,
         "seed": seed,
         "caveats": run.caveats,
+        "trained": [asdict(stretch) for stretch in run.stretches],
     }
     drawn = as_file_name(given.data) if given.data else facts["split"]
     figures = {

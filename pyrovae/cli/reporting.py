@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._given import GivenDataBesideOwn, reading
 from pyrovae.cli._options import Json, Quiet, Seed, SplitName, written_as
 from pyrovae.cli._output import Written, console, say, writing
 
@@ -17,7 +17,7 @@ from pyrovae.cli._output import Written, console, say, writing
 @app.command(epilog="Example: pyrovae report runs/my-run --out my-run.html")
 @reading
 def report(
-    given: GivenData,
+    given: GivenDataBesideOwn,
     particles: Annotated[int, typer.Option(min=1, help="Draws of z for each datum.")] = 1000,
     limit: Annotated[
         int, typer.Option("--rows", min=2, help="At most so many data, chosen at random.")
@@ -36,7 +36,7 @@ def report(
     train = None
     if given.split is not SplitName.train:
         with suppress(PyrovaeError):  # the page says that there are none
-            train = some(given.run.evaluation_rows("train")[0], limit, seed=seed)
+            train = some(given.own("train"), limit, seed=seed)
     few = some(rows, limit, seed=seed)
     chosen = f", chosen at random from {len(rows):,}" if len(few) < len(rows) else ""
     html = page(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from pyrovae.cli._app import app
-from pyrovae.cli._given import GivenData, reading
+from pyrovae.cli._given import GivenDataBesideOwn, reading
 from pyrovae.cli._options import Json, Quiet, Seed, written_as
 from pyrovae.cli._output import Written, console, say, writing
 from pyrovae.console import finite, heading, table, text
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pyrovae.plots import Surprising
     from pyrovae.programs import Program
     from pyrovae.quantities import Mean
-    from pyrovae.run import Run
     from pyrovae.score import Scores
 
 BATCH = 100
@@ -51,7 +50,7 @@ class Reference(NamedTuple):
 @app.command(epilog="Example: pyrovae score runs/my-run --threshold 0.9 --jsonl | jq 'select(.flagged)'")
 @reading
 def score(
-    given: GivenData,
+    given: GivenDataBesideOwn,
     level: Annotated[
         float | None,
         typer.Option(
@@ -88,7 +87,7 @@ def score(
         raise ConfigError([Problem("--reference", "is of rows that set a threshold: give --threshold, too")])
     if as_json and as_lines:
         raise ConfigError([Problem("--jsonl", "prints lines, and --json a document: leave one of them out")])
-    held_out = None if level is None else _held_out(given.run, level, reference, seed)
+    held_out = None if level is None else _held_out(given, level, reference, seed)
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed, quiet)
     written = Written()
@@ -142,7 +141,7 @@ def _remarks(run: Run, found: Scores, *, is_likelihood: bool) -> Iterator[str]:
         yield from found.trust.notes("the score", "an upper bound of -log p(x)")
 
 
-def _held_out(run: Run, level: float, count: int | None, seed: int) -> Split:
+def _held_out(given: GivenDataBesideOwn, level: float, count: int | None, seed: int) -> Split:
     """The validation rows that set a threshold: no training rows, and enough for the level."""
     from pyrovae.errors import RunError
     from pyrovae.score import reference_rows, rows_needed
@@ -152,7 +151,7 @@ def _held_out(run: Run, level: float, count: int | None, seed: int) -> Split:
         raise ConfigError([Problem("--reference", f"--threshold {level:g} needs {needed:,} rows or more")])
     more = "train a run with a larger share of them (--set data.validation=0.2)"
     try:
-        rows, _ = run.evaluation_rows("validation")
+        rows = given.own("validation")
     except RunError as error:
         reason = f"comes from rows that were held out of training, and {error}"
         raise ConfigError([Problem("--threshold", f"{reason}: {more}")]) from None
@@ -162,7 +161,7 @@ def _held_out(run: Run, level: float, count: int | None, seed: int) -> Split:
     return reference_rows(rows, count or max(REFERENCE, needed), seed=seed)
 
 
-def _promise(known: Reference, level: float, found: Scores, given: GivenData) -> Iterator[str]:
+def _promise(known: Reference, level: float, found: Scores, given: GivenDataBesideOwn) -> Iterator[str]:
     """What the threshold is, what it promises, and of which rows it does not."""
     limit, above = known.threshold, sum(_flags(known, found))
     error = f" ± {limit.data_error:.2g}" if math.isfinite(limit.data_error) else ""

@@ -15,6 +15,7 @@ from pyrovae.cli._options import (
     Assignments,
     ConfigFile,
     Json,
+    OwnSource,
     Quiet,
     Trust,
     component,
@@ -80,6 +81,7 @@ def train(
             help="Go on with a run; --epochs extends it, and stretches a falling learning rate.",
         ),
     ] = None,
+    source: OwnSource = None,
     trust: Trust = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -111,11 +113,15 @@ def train(
     if resume is not None:
         files = {"--config": config, "--set": assignments, "--run": run}
         _refuse_beside_resume([*typed, *(flag for flag, value in files.items() if value)])
+    elif source is not None:
+        raise ConfigError(
+            [Problem("--source", "says where the data of --resume RUN are: a new run has --data")]
+        )
     from pyrovae.run import Run
 
     terminal = console(quiet)
     if resume is not None:
-        trained = Run.resume(resume, epochs=epochs, trust=trust)
+        trained = Run.resume(resume, epochs=epochs, source=source, trust=trust)
     else:
         configuration = resolved(config, assignments, typed.values())
         trained = Run.start(configuration, path=run or _new_path(configuration.data.source))
