@@ -119,7 +119,8 @@ class VAE(Views, TransformerMixin, BaseEstimator):
         Raises:
             ConfigError: a wrong argument, or X outside the support of the likelihood.
             DataError: X is no array of finite numbers.
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss is no longer finite, or training has not made the model better. The epochs
+                that were finished are kept: ``run_`` is there, with the best weights.
         """
         objects = {
             family: value
@@ -276,7 +277,7 @@ class VAE(Views, TransformerMixin, BaseEstimator):
 
     @property
     def history(self) -> list[Any]:
-        """Metrics of every epoch: ELBO, reconstruction and KL in nats per datum."""
+        """Metrics of every epoch, in nats per datum; ``run_.untrained`` are those before the first step."""
         return self.run.history
 
     def _layer(self) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with a run; --epochs extends it, and stretches a falling learning rate.",
+            help="Go on with a run; --epochs extends it, and raises a falling learning rate again: a schedule "
+            "is over all epochs.",
         ),
     ] = None,
     source: OwnSource = None,
