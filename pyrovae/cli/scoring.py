@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyrovae.plots import Surprising
     from pyrovae.programs import Program
     from pyrovae.quantities import Mean
+    from pyrovae.run import Run
     from pyrovae.score import Scores
 
 BATCH = 100

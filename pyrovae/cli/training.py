@@ -78,7 +78,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with a run; --epochs extends it, and raises a falling learning rate again: a schedule "
+            help="Go on with a run; --epochs extends it, and a falling learning rate jumps up: its schedule "
             "is over all epochs.",
         ),
     ] = None,
