@@ -199,7 +199,26 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: [Image.new("L", (5, 6)), Image.new("L", (6, 6))],
         r"row 0 has \(6, 5\) and row 1 has \(6, 6\)",
     ),
-    "rows of two lengths": (lambda: [[1.0, 2.0], [3.0]], "row 0 has length 2 and row 1 1"),
+    "rows of two lengths": (lambda: [[1.0, 2.0], [3.0]], r"row 0 has \(2,\) and row 1 has \(1,\)"),
+    "a row that is none": (lambda: [[1.0, 2.0], None], r"row 0 has \(2,\) and row 1 has \(\)"),
+    "ragged within a row": (lambda: [[1.0, [2.0]], [1.0, 2.0]], "row 0 is itself made of rows of several"),
+    "rows and labels": (lambda: (ROWS, CLASSES), "a pair of rows and labels; give them apart"),
+    "tensors of rows and labels": (
+        lambda: [torch.from_numpy(ROWS), torch.from_numpy(CLASSES)],
+        "a pair of rows and labels; give them apart",
+    ),
+    "no rows": (list, r"there is nothing in an array of shape \(0,\)"),
+    "no numbers": (lambda: torch.empty(3, 2, device="meta"), "device 'meta' holds no numbers"),
+    "bytes of a file": (lambda: b"rows", "X is of type bytes: from Python, give the rows"),
+    "a list of series": (
+        lambda: [row for _, row in pandas_frame(ROWS).iterrows()],
+        r"each datum is of type pandas\..*Series, whose values have names; .*pandas\.DataFrame",
+    ),
+    "a list of tables": (lambda: [pandas_frame(ROWS)] * 2, r"DataFrame, whose values have names; .*concat"),
+    "named tuples": (
+        lambda: list(pandas_frame(ROWS).itertuples(index=False)),
+        "whose values have names; give one table",
+    ),
     "complex": (lambda: ROWS * 1j, r"complex numbers; numpy\.stack\(\[x\.real, x\.imag\], -1\)"),
     "complex tensor": (lambda: torch.from_numpy(ROWS * 1j), "complex numbers"),
     "text": (lambda: np.array([["1", "2"]]), r"hold text; .*numpy\.asarray\(rows, float\)"),
@@ -298,3 +317,54 @@ def test_labels_are_checked_only_where_they_are_read(kind: str, tmp_path: Path) 
 def test_a_column_of_labels_is_as_good_as_a_row() -> None:
     found = from_arrays(ROWS, CLASSES[:, None], validation=0, test=0, exclude_labels=[2]).train
     assert len(found) == 8
+
+
+@pytest.mark.parametrize("make", [records, pandas_frame])
+def test_missing_cells_are_refused_with_their_columns(make: Callable[[np.ndarray], Any]) -> None:
+    rows = ROWS.copy()
+    rows[3, 1] = rows[5, 2] = np.nan
+    with pytest.raises(DataError, match=r"2 of 12 rows .* first is row 3 .*, and the columns are 'b', 'c';"):
+        from_arrays(make(rows))
+
+
+# What is said of numbers that may be no data
+
+
+def noted(x: Any) -> tuple[str, ...]:
+    return from_arrays(x).notes
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_column_that_only_counts_the_rows_is_pointed_out(start: int) -> None:
+    counted = ROWS.copy()
+    counted[:, 1] = start + np.arange(12)
+    assert noted(records(counted)) == (
+        "column 'b' holds only the number of the row: leave it out if it is no measurement",
+    )
+    assert "column '1' holds only the number" in noted(counted)[0]
+    counted[[3, 4], 1] = counted[[4, 3], 1]
+    assert noted(counted) == ()
+
+
+@pytest.mark.parametrize("code", [-9999, -99.0, 99999, -32768, 1e20, 9.969209968386869e36])
+def test_codes_of_missing_values_are_pointed_out(code: float) -> None:
+    coded = np.where(HIDDEN, code, ROWS.astype(np.float64))
+    (note,) = noted(coded)
+    assert note.startswith(f"columns '0', '1' hold {code:.8g} far from all other values")
+    assert "if it stands for a missing value, write NaN" in note
+    grid = np.where(np.arange(12 * 30).reshape(12, 5, 6) % 17 == 4, code, IMAGES / 255)
+    assert ["the data hold" in note for note in noted(grid)] == [True]
+
+
+def test_ordinary_tables_and_pictures_have_no_notes() -> None:
+    assert noted(ROWS) == ()
+    assert noted(IMAGES) == ()
+    assert noted(1000 * ROWS) == ()
+    assert noted(np.array([[99.0], [98.0], [97.0], [100.0]] * 5)) == ()
+
+
+def test_labels_of_a_file_that_are_no_classes_are_said_to_be_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=ROWS, y=ROWS[:, 0])
+    assert load(str(tmp_path / "rows.npz")).notes == (
+        "the labels of rows.npz (train) are neither whole numbers nor text, and are left out",
+    )

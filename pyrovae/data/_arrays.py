@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrovae.data._advice import advice
+from pyrovae.data._columns import Columns, listed
 from pyrovae.data._containers import contents, label_array
 from pyrovae.data._cut import Parts
 from pyrovae.data._dataset import Labels, Split
@@ -54,7 +56,12 @@ def read_file(path: Path, *, needs_labels: bool, layout: LayoutOption) -> Parts:
         _check_keys(path.name, arrays.keys())
         found = {part: _part(path.name, arrays, part) for part in _KEYS}
         given = {part: each for part, each in found.items() if each}
-    return parts_of(given, needs_labels=needs_labels, layout=layout)
+    parts = parts_of(given, needs_labels=needs_labels, layout=layout)
+    lost = [
+        given[key][0] for key, part in parts.present().items() if given[key][2] is not part.labels is None
+    ]
+    notes = [f"the labels of {place} are neither whole numbers nor text, and are left out" for place in lost]
+    return parts._replace(notes=(*parts.notes, *notes))
 
 
 def parts_of(given: Mapping[str, tuple[str, Any, Any]], *, needs_labels: bool, layout: LayoutOption) -> Parts:
@@ -77,10 +84,11 @@ def _split(
     held = contents(place, values)
     labels = held.labels if labels is None else labels
     settled = settle(place, held.rows.shape[1:], layout)
-    stored = _rows(place, channels_first(held.rows, settled))
+    stored = _rows(place, channels_first(held.rows, settled), held.columns)
     classes = None if labels is None else _labels(place, labels, len(stored), needs_labels)
     said = note(held.rows.shape[1:], settled, layout)
-    return Split(stored, classes, columns=held.columns, layout=settled), [said] if said else []
+    notes = [*([said] if said else []), *advice(held.rows, held.columns)]
+    return Split(stored, classes, columns=held.columns, layout=settled), notes
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -132,17 +140,17 @@ def _check_keys(place: str, found: Set[str]) -> None:
         raise DataError(f"{place} holds {keys}; wanted are {_WANTED}, and nothing else.")
 
 
-def _rows(place: str, array: NDArray[Any]) -> Tensor | RowsOnDisk:
+def _rows(place: str, array: NDArray[Any], columns: Columns | None) -> Tensor | RowsOnDisk:
+    if array.ndim and not array.size:
+        raise DataError(f"{place}: there is nothing in an array of shape {array.shape}.")
     if array.ndim < 2:
-        advice = "; rows.reshape(-1, 1) makes each number a row, rows.reshape(1, -1) all of them one"
+        remedy = "; rows.reshape(-1, 1) makes each number a row, rows.reshape(1, -1) all of them one"
         raise DataError(
             f"{place}: one row a datum is wanted, at least 2 dimensions, and the shape is {array.shape}"
-            f"{advice if array.ndim else ''}."
+            f"{remedy if array.ndim else ''}."
         )
-    if not array.size:
-        raise DataError(f"{place}: there is nothing in an array of shape {array.shape}.")
     if array.dtype.kind == "f":
-        _check_finite(place, array)
+        _check_finite(place, array, columns)
     if isinstance(array, np.memmap) and array.nbytes > _IN_MEMORY:
         return RowsOnDisk(np.asarray(array))
     return torch.from_numpy(_stored(array))
@@ -154,12 +162,17 @@ def _stored(array: NDArray[Any]) -> NDArray[Any]:
     return np.require(array.astype(kind, copy=False), requirements=["C", "W"])
 
 
-def _check_finite(place: str, array: NDArray[Any]) -> None:
+def _check_finite(place: str, array: NDArray[Any], columns: Columns | None) -> None:
     bad = [start + row for start, part in _chunks(array) for row in _not_finite(part)]
     if bad:
+        where = ""
+        if columns is not None:
+            wrong = [i for i in range(len(columns)) if len(_not_finite(array[:, i : i + 1]))]
+            where = f", and the columns are {listed([columns[i] for i in wrong])}"
         raise DataError(
-            f"{place}: {len(bad):,} of {len(array):,} rows hold values that are not finite as float32, "
-            f"the first is row {bad[0]} (counted from 0); remove these rows or fill the values in."
+            f"{place}: {len(bad):,} of {len(array):,} rows hold values that are missing or not finite as "
+            f"float32, the first is row {bad[0]} (counted from 0){where}; remove these rows or fill the "
+            "values in."
         )
 
 

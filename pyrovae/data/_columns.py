@@ -44,13 +44,14 @@ def check_columns(place: str, found: Columns | None, trained: Columns | None) ->
     if not missing and not added:
         raise DataError(
             f"{place} has its columns in another order than this run was trained on: give them as "
-            f"{_listed(trained)}, and not as {_listed(found)}."
+            f"{listed(trained)}, and not as {listed(found)}."
         )
-    parts = [f"lacks {_listed(missing)}"] if missing else []
-    parts += [f"has {_listed(added)}, which the run was not trained on"] if added else []
+    parts = [f"lacks {listed(missing)}"] if missing else []
+    parts += [f"has {listed(added)}, which the run was not trained on"] if added else []
     raise DataError(f"{place} has other columns than this run was trained on: it {' and '.join(parts)}.")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in quotes, the first of them where they are many."""
     shown = ", ".join(map(repr, names[:_MOST]))
     return f"{shown}, ... ({len(names)} in all)" if len(names) > _MOST else shown

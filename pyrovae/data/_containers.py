@@ -25,7 +25,7 @@ _MISSING = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
 _CATEGORIES = ("category", "categorical", "enum", "dictionary")
 _KINDS = {"M": "dates", "m": "durations", "c": "complex numbers", "U": "text", "S": "text", "V": "records"}
 _MADE_NUMBERS = {
-    "text": "pandas.get_dummies makes numbers of text",
+    "text": "pandas.get_dummies makes numbers of text, and column.astype(float) of the text of numbers",
     "categories": "pandas.get_dummies makes numbers of categories",
     "dates": "(column - start) / numpy.timedelta64(1, 'D') makes days of dates",
     "durations": "column / numpy.timedelta64(1, 's') makes seconds of durations",
@@ -79,13 +79,30 @@ def _array(place: str, values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError as error:
-        lengths = [len(row) for row in values if hasattr(row, "__len__")]
-        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
-        why = str(error) if odd is None else f"row 0 has length {lengths[0]} and row {odd} {lengths[odd]}"
-        raise DataError(f"{place}: these are not rows of one shape ({why}).") from error
+        shapes = list(map(_shape, values))
+        odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
+        raise DataError(f"{place}: {_odd(shapes[0], odd, shapes[odd])}.") from error
+
+
+def _shape(row: Any) -> tuple[int, ...] | None:
+    try:
+        return np.shape(row)
+    except ValueError:
+        return None
+
+
+def _odd(first: tuple[int, ...] | None, row: int, other: tuple[int, ...] | None) -> str:
+    """That rows have two shapes, or that one of them has none."""
+    if first is None or other is None:
+        return f"row {0 if first is None else row} is itself made of rows of several lengths"
+    if row == 1 and len(first) > 1 and other == first[:1]:
+        return "this is a pair of rows and labels; give them apart, as X and y"
+    return f"rows need one shape, and row 0 has {first} and row {row} has {other}"
 
 
 def _tensor(place: str, values: Tensor) -> NDArray[Any]:
+    if values.is_meta:
+        raise DataError(f"{place}: a tensor on the device 'meta' holds no numbers.")
     if values.is_nested:
         raise DataError(f"{place}: the rows of a nested tensor have no common shape; pad them to one.")
     if values.is_quantized:
@@ -302,13 +319,15 @@ def _sequence(place: str, rows: Sequence[Any]) -> Contents:
             f"{place}: each datum is a dictionary ({keys}); give the rows alone, as [row[KEY] for row in "
             "data], or pandas.DataFrame(data) where they are columns."
         )
+    if _is_named(rows[0]):
+        raise DataError(
+            f"{place}: each datum is of type {_type(rows[0])}, whose values have names; give one table of "
+            "all, as pandas.DataFrame(data), or pandas.concat(data) of tables."
+        )
     arrays = list(_each(place, rows))
     odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
     if odd is not None:
-        raise DataError(
-            f"{place}: rows need one shape, and row 0 has {arrays[0].shape} and row {odd} has "
-            f"{arrays[odd].shape}."
-        )
+        raise DataError(f"{place}: {_odd(arrays[0].shape, odd, arrays[odd].shape)}.")
     return Contents(np.stack(arrays))
 
 
@@ -341,8 +360,14 @@ def _type(value: Any) -> str:
 def _is_list_of_things(values: Any) -> bool:
     """Whether a list holds rows that NumPy alone would misread."""
     return isinstance(values, list | tuple) and any(
-        isinstance(row, Tensor | np.ma.MaskedArray | Mapping) or _is_image(row) for row in values
+        isinstance(row, Tensor | np.ma.MaskedArray | Mapping) or _is_image(row) or _is_named(row)
+        for row in values
     )
+
+
+def _is_named(row: Any) -> bool:
+    """Whether the values of a row have names: a series of pandas, a table, a named tuple."""
+    return any(hasattr(type(row), name) for name in ("columns", "to_frame", "_fields"))
 
 
 def _is_kind(*kinds: type) -> Callable[[Any], bool]:
@@ -360,7 +385,7 @@ _CONTAINERS: tuple[tuple[Callable[[Any], bool], Callable[[str, Any], Contents]],
     (lambda values: hasattr(type(values), "columns"), _frame),
     (lambda values: hasattr(values, "toarray"), _sparse),
     (_is_list_of_things, _sequence),
-    (_is_kind(str, Path), _refused("from Python, give the rows themselves, as numpy.load(PATH)")),
+    (_is_kind(str, bytes, Path), _refused("from Python, give the rows themselves, as numpy.load(PATH)")),
     (
         _is_kind(Mapping),
         _refused("give one of its arrays, or make a pandas.DataFrame of it where they are columns"),
