@@ -113,7 +113,7 @@ class Data(Section):
         Literal["auto", "leaf", "top"],
         Field(
             description="where folders lie in folders: whether an image's label is the folder it lies in, or "
-            "the one below the folder of the data; auto asks where both may be meant"
+            "the highest that does not hold all images; auto asks where both may be meant"
         ),
     ] = "auto"
 

@@ -780,7 +780,7 @@ NESTED: dict[str, tuple[list[str], list[str] | None, str]] = {
     "unpacked into a folder": (
         ["all/cat/1", "all/cat/2", "all/dog/3"],
         ["cat", "cat", "dog"],
-        "(data.classes = leaf,",
+        "classes are the folders 'cat', 'dog'",
     ),
     "a folder in each class": (
         ["cat/png/1", "dog/png/2"],
@@ -824,6 +824,11 @@ UNCLEAR = {
         "'cat', 'dog'",
         "'manx', 'pug', 'tab",
     ),
+    "two levels unpacked into a folder": (
+        ["all/cat/tabby/1", "all/cat/manx/2", "all/dog/pug/3", "all/dog/pug/4"],
+        "'cat', 'dog'",
+        "'manx', 'pug', 'tab",
+    ),
     "two depths": (["cat/1", "cat/2", "cat/best/3", "dog/4"], "'cat', 'dog'", "'best', 'cat', 'dog'"),
     "splits below classes": (
         ["cat/train/1", "cat/test/2", "dog/train/3", "dog/test/4"],
@@ -841,7 +846,7 @@ def test_classes_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> 
         DataError, match=rf"set data\.classes = top for {top}.* data\.classes = leaf for {leaf}"
     ):
         load(source)
-    parts = [name.split("/") for name in sorted(names)]
+    parts = [name.removeprefix("all/").split("/") for name in sorted(names)]
     for option, level in (("top", 0), ("leaf", -2)):
         data = load(source, classes=option, validation=0, test=0)
         assert sorted(data.train.labels) == sorted(each[level] for each in parts)
@@ -973,7 +978,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         _save("a.npy", x=HOLED),
         r"3 of 6 rows hold .* not finite .*, the first is row 3 \(counted from 0\)",
     ),
-    "too large": (_save("a.npy", x=ONES * 1e300), "4 of 4 rows hold values that are not finite as float32"),
+    "too large": (
+        _save("a.npy", x=ONES * 1e300),
+        "4 of 4 rows hold values that are missing or not finite as float32",
+    ),
     "keys": (_save("a.npz", images=ONES), r"a\.npz holds 'images'; wanted are 'x' or 'train'"),
     "more keys": (_save("a.npz", x=ONES, z=ONES), r"a\.npz holds 'x', 'z'; wanted"),
     "both keys": (_save("a.npz", x=ONES, train=ONES), "'x' and 'train' mean the same; keep one"),
@@ -1035,7 +1043,7 @@ def test_mistakes_are_one_plain_sentence(mistake: str, tmp_path: Path) -> None:
 
 
 def test_rows_of_several_lengths_are_refused() -> None:
-    with pytest.raises(DataError, match="array: these are not rows of one shape"):
+    with pytest.raises(DataError, match="array: rows need one shape, and row 0 has"):
         from_arrays([[1.0], [1.0, 2.0]])  # type: ignore[list-item]
 
 

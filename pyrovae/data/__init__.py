@@ -86,8 +86,8 @@ def load(
             ``channels-last``, or what the shape says. In the splits they come first.
         size: Height and width that the images of a folder are resized to.
         color: Whether the images of a folder keep their colours.
-        classes: Whether the label of an image is the folder it lies in (``leaf``) or the one below the folder
-            that is read (``top``); ``auto`` takes the one that is meant, and asks where both may be.
+        classes: Whether the label of an image is the folder it lies in (``leaf``) or the highest one that
+            does not hold all images (``top``); ``auto`` takes the one that is meant, or asks.
 
     Raises:
         DataError: No such source, or rows, labels or options that are of no use.

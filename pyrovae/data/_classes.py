@@ -11,7 +11,7 @@ from pyrovae.data._dataset import Labels
 from pyrovae.errors import DataError
 
 ClassesOption: TypeAlias = Literal["auto", "leaf", "top"]
-"""Whether a class is the folder that an image lies in, or the one below the folder that is read."""
+"""Whether a class is the folder that an image lies in, or the highest one that does not hold all images."""
 
 # How many classes are named.
 _MOST = 5
@@ -23,7 +23,8 @@ def classes_of(
     """The labels of images by the folders that they lie in, and what to say of them.
 
     Where an image lies in no folder, there are no classes. Where folders lie in folders, the lowest and the
-    highest may be classes; the one that puts all images into one class, or each into its own, is not meant.
+    highest may be classes, below those that hold all images; the one that puts all images into one class, or
+    each into its own, is not meant.
 
     Args:
         place: what an error calls the folder that is read.
@@ -33,6 +34,7 @@ def classes_of(
     Raises:
         DataError: both may be meant.
     """
+    parts = _without_common(parts)
     every = [path for paths in parts.values() for path in paths]
     depths = {len(path) - 1 for path in every}
     if min(depths) == 0:
@@ -46,6 +48,16 @@ def classes_of(
     other = "top" if option == "leaf" else "leaf"
     which = "" if depths == {1} else f" (data.classes = {option}, and not {other})"
     return {**labels}, f"their classes are the folders {_listed(tops if option == 'top' else leaves)}{which}"
+
+
+def _without_common(parts: Mapping[str, Sequence[tuple[str, ...]]]) -> dict[str, list[tuple[str, ...]]]:
+    """The paths below the folder that holds all images, which what was unpacked often lies in."""
+    shortened = {part: list(paths) for part, paths in parts.items()}
+    while True:
+        every = [path for paths in shortened.values() for path in paths]
+        if min(map(len, every)) < 3 or len({path[0] for path in every}) > 1:
+            return shortened
+        shortened = {part: [path[1:] for path in paths] for part, paths in shortened.items()}
 
 
 def _meant(place: str, tops: Sequence[str], leaves: Sequence[str]) -> Literal["leaf", "top"]:

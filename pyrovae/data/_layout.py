@@ -94,4 +94,6 @@ def _moved(x: Any, place: int, to: int) -> Any:
 def _read_as(shape: tuple[int, ...], layout: Layout) -> str:
     """A shape in words."""
     channels, rows, columns = shape if layout == "channels-first" else (shape[2], *shape[:2])
-    return f"{channels} channel{'s' * (channels != 1)} of {rows} rows and {columns} columns"
+    parts = ((channels, "channel"), (rows, "row"), (columns, "column"))
+    many, high, wide = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in parts)
+    return f"{many} of {high} and {wide}"
