@@ -19,9 +19,7 @@ from pyrovae.networks import Shapes
 from pyrovae.objectives import Objective
 from pyrovae.programs import Program
 from pyrovae.randomness import seeded
-
-PYTHON_ARRAY = "array-from-python"
-"""The source of a run whose data came as an array and are kept nowhere."""
+from pyrovae.sources import PYTHON_ARRAY
 
 
 @isolated()

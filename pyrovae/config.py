@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-import types
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from pyrovae import component
-from pyrovae.device import DeviceName, Precision, Threads
-from pyrovae.engine import EngineName
+from pyrovae import component, sources
+from pyrovae.choices import DeviceName, EngineName, OptimizerName, Precision, ScheduleName, Threads
 from pyrovae.errors import ConfigError, DataError, Problem
-from pyrovae.optimizers import OptimizerName
-from pyrovae.train import ScheduleName
+from pyrovae.validation import problems_of
 from pyrovae.wording import describe, unknown
 
 DEFAULT_COMPONENTS = {
@@ -55,10 +52,7 @@ class Data(Section):
 
     source: Annotated[
         str,
-        Field(
-            description=f"{', '.join(component.module_names('pyrovae.data'))}; "
-            "a .npy or .npz file; a folder of images"
-        ),
+        Field(description=f"{', '.join(sources.names())}; a .npy or .npz file; a folder of images"),
     ] = "digits"
     dir: Annotated[
         str | None, Field(description="folder of downloaded data sets; the platform's cache where not given")
@@ -190,16 +184,45 @@ def resolve(*layers: Mapping[str, Any]) -> Config:
         >>> resolve({"prior": "normal"}, {"train": {"epochs": 3}}).train.epochs
         3
     """
+    outline(*layers)
     raw = _merged([DEFAULT_COMPONENTS, *layers])
     problems: list[Problem] = []
     model = _schema(raw, {key for layer in layers for key in layer}, problems)
     try:
         config = model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(problems + _problems(error, model)) from None
+        raise ConfigError(problems + problems_of(error, model)) from None
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def outline(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The merged layers, after a look at all that needs no component: it takes a moment, and torch seconds.
+
+    Raises:
+        ConfigError: with every mistake, where those that are seen so are all that there can be.
+    """
+    raw = _merged([DEFAULT_COMPONENTS, *layers])
+    problems: list[Problem] = []
+    for family in DEFAULT_COMPONENTS:
+        section = raw[family]
+        name = section.get("name") if isinstance(section, dict) else section
+        if (isinstance(name, str) and ":" in name) or len(section if isinstance(section, dict) else ()) > 1:
+            return raw  # the code of the user's own, or options, may have mistakes as well
+        if not isinstance(name, str) or name not in component.names(family):
+            problems.append(Problem(f"{family}.name", _not_found(family, name, LookupError())))
+        elif family == "program" and name != DEFAULT_COMPONENTS["program"]:
+            return raw  # what it asks for is not known
+    named: dict[str, Any] = dict.fromkeys(DEFAULT_COMPONENTS, (Any, ...))
+    model = create_model("Config", __base__=Config, **named)
+    try:
+        model.model_validate(raw)
+    except ValidationError as error:
+        problems += problems_of(error, model)
+    if problems:
+        raise ConfigError(problems)
+    return raw
 
 
 def own_names(*layers: Mapping[str, Any]) -> list[str]:
@@ -330,8 +353,14 @@ def selected(
         ConfigError: with every mistake, those found before among them.
     """
     found: dict[str, dict[str, Any]] = {}
-    problems = list(problems)
+    missing = [name for name in chosen if ":" not in name and name not in component.names(family)]
+    nowhere = [Problem(place or family, _not_found(family, name, LookupError())) for name in missing]
+    problems = [*problems, *nowhere]
+    if problems and not any(options or ":" in name for name, options in chosen.items()):
+        raise ConfigError(problems)  # no more can be wrong, and an import takes seconds
     for name, options in chosen.items():
+        if name in missing:
+            continue
         try:
             member = component.find(family, name)
             fields = dict(schema(member).model_fields)
@@ -347,7 +376,7 @@ def selected(
         try:
             found[name] = dict(model.model_validate(options))
         except ValidationError as error:
-            problems += [Problem(f"{name}.{place}", message) for place, message in _problems(error, model)]
+            problems += [Problem(f"{name}.{place}", message) for place, message in problems_of(error, model)]
     if problems:
         raise ConfigError(problems)
     return found
@@ -426,60 +455,6 @@ def _merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _longhand(key: str, value: Any) -> Any:
     return {SHORTHAND[key]: value} if isinstance(value, str) and key in SHORTHAND else value
-
-
-def _problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Pydantic's errors, one for each place, in our words."""
-    problems: dict[str, Problem] = {}
-    for detail in error.errors(include_url=False):
-        place, field, section = _locate(detail["loc"], model)
-        if detail["type"] == "extra_forbidden":
-            message = _unknown_entry(place, section)
-        elif detail["type"] == "model_type":
-            message = f"{detail['input']!r} is no table of options"
-        else:
-            message = f"{detail['input']!r} is not allowed; it must be {describe(field)}"
-        problems.setdefault(place, Problem(place, message))
-    return list(problems.values())
-
-
-def _unknown_entry(place: str, section: type[BaseModel]) -> str:
-    """What to say of an entry that its table does not have."""
-    table, _, name = place.rpartition(".")
-    known = [name for name, field in section.model_fields.items() if not field.exclude]
-    if not issubclass(section, Selection):
-        return unknown(name, known) if known else f"{name!r} is unknown; there are no options here"
-    owner = f"the {table} {section.model_fields['name'].default!r}"
-    options = [option for option in known if option != "name"]
-    if not options:
-        return f"{name!r} is unknown; {owner} has no options"
-    return f"{unknown(name, options)}, the options of {owner}"
-
-
-def _locate(location: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Any, type[BaseModel]]:
-    """The place of an error as the user writes it, the field that stands there, and the table it is in."""
-    place, field, table = "", None, model
-    section: type[BaseModel] | None = model
-    for part in location:
-        if section is not None:
-            place = f"{place}.{part}".lstrip(".")
-            table, field = section, section.model_fields.get(str(part))
-            inner = field.annotation if field else None
-            section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
-        elif isinstance(part, int):
-            place += f"[{part}]"
-            field = _item(field)
-    return place, field, table
-
-
-def _item(annotation: Any) -> Any:
-    """What each item of a list must be; the annotation itself where it is no list."""
-    annotation = annotation.annotation if isinstance(annotation, FieldInfo) else annotation
-    for part in (annotation, *get_args(annotation)):
-        part = get_args(part)[0] if get_origin(part) is Annotated else part
-        if get_origin(part) not in (None, Union, types.UnionType, Literal):
-            return get_args(part)[0]
-    return annotation
 
 
 def _dump_line(key: str, value: Any, field: FieldInfo) -> str:

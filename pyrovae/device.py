@@ -7,29 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import nn
 
+from pyrovae.choices import PrecisionName
 from pyrovae.errors import ConfigError, Problem
-
-DeviceName: TypeAlias = Annotated[
-    str,
-    Field(
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="where it is computed (auto: CUDA where there is one; cpu, cuda, cuda:1, ... or mps)",
-    ),
-]
-PrecisionName = Literal["float32", "tf32", "bf16"]
-Precision: TypeAlias = Annotated[
-    PrecisionName,
-    Field(description="of products of matrices in training; distributions and losses are in float32 always"),
-]
-Threads: TypeAlias = Annotated[
-    int, Field(ge=0, description="threads of the processor; 0: as many as help, or OMP_NUM_THREADS")
-]
 
 MOST_THREADS = 4
 """Threads that are taken without being asked for: operations of a small network are too short for more."""

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pyrovae.capture import Function, Uncapturable, Uncompilable, capture, check, compilation_pays, compiled
+from pyrovae.choices import EngineName, OptimizerName
 from pyrovae.isolation import switched
 from pyrovae.objectives import Objective, Terms
-from pyrovae.optimizers import CLASSES, Optimizer, OptimizerName
+from pyrovae.optimizers import CLASSES, Optimizer
 from pyrovae.randomness import seeded
 from pyrovae.recording import direct
 
-EngineName = Literal["auto", "captured", "eager", "svi"]
 Mode = Literal["compiled", "graph", "eager", "svi"]
 
 MODES: Mapping[Mode, str] = {

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
+from pyrovae import places
 from pyrovae.component import is_imported
 from pyrovae.config import Config, dump, own_names, read, resolve
 from pyrovae.errors import RunError
@@ -45,7 +46,8 @@ class Folder:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise RunError(folder._in_the_way()) from None
+            places.check_free(path)
+            raise
         except OSError as error:
             raise RunError(f"cannot make the folder {path}: {error.strerror}") from None
         (path / "figures").mkdir()
@@ -65,10 +67,7 @@ class Folder:
     @classmethod
     def open(cls, path: Path) -> Folder:
         """The folder of a run that is there."""
-        if not path.is_dir():
-            raise RunError(f"there is no run folder {path}")
-        if not (path / "config.toml").is_file():
-            raise RunError(f"{path} is no run: it has no config.toml")
+        places.check(path)
         return cls(path)
 
     def config(self, changes: Mapping[str, Any] | None = None, *, trust: bool = False) -> Config:
@@ -194,14 +193,6 @@ class Folder:
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise RunError(f"{file} is damaged: {error}") from None
         return metrics
-
-    def _in_the_way(self) -> str:
-        """Why no new run can be made here."""
-        if not self.path.is_dir():
-            return f"{self.path} is a file and no run: name a folder with --run"
-        if not (self.path / "config.toml").is_file():
-            return f"{self.path} exists and is no run: name another folder with --run"
-        return f"{self.path} exists: name another folder with --run, or go on with --resume {self.path}"
 
     def _checkpoints(self) -> str:
         if found := [file.stem for file in sorted((self.path / "checkpoints").glob("*.safetensors"))]:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import pyro
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from pyrovae.choices import ScheduleName
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import TrainingError
@@ -23,8 +24,6 @@ from pyrovae.evaluate import inspected
 from pyrovae.isolation import isolated
 from pyrovae.outcome import ADVICE, Outcome, judge
 from pyrovae.randomness import seeded
-
-ScheduleName = Literal["constant", "linear", "cosine"]
 
 # The share of the learning rate that is left after a share t of all epochs.
 SCHEDULES: Mapping[ScheduleName, Callable[[float], float]] = {

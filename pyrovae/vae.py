@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyrovae import component, device, generate
-from pyrovae.assembly import PYTHON_ARRAY, cutting
+from pyrovae.assembly import cutting
 from pyrovae.component import Component
 from pyrovae.config import DEFAULT_COMPONENTS, Config, resolve
 from pyrovae.data import Dataset, Split, from_arrays
@@ -27,6 +27,7 @@ from pyrovae.progress import epoch_line, reporting
 from pyrovae.quantities import Findings
 from pyrovae.randomness import Seed, seed_of
 from pyrovae.run import Run
+from pyrovae.sources import PYTHON_ARRAY
 from pyrovae.views import Array, Views
 
 ROWS_AT_ONCE = 100  # for importance sampling, which has many draws of every row in memory

@@ -32,6 +32,8 @@ def describe(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, FieldInfo):
+        if annotation.examples:
+            return ", ".join(map(str, annotation.examples))
         return describe(annotation.annotation, annotation.metadata)
     if origin is Annotated:
         inner = [part for extra in arguments[1:] for part in getattr(extra, "metadata", [extra])]

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyrovae import component, plots
 from pyrovae.capture import Uncapturable, Uncompilable, capture, compilation_pays
+from pyrovae.choices import EngineName
 from pyrovae.config import resolve
 from pyrovae.data import Split
 from pyrovae.engine import (
@@ -32,7 +33,6 @@ from pyrovae.engine import (
     MODES,
     CapturedEngine,
     Engine,
-    EngineName,
     Mode,
     SVIEngine,
     start,

@@ -5,18 +5,55 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
-from pyrovae import __version__
-from pyrovae.errors import PyrovaeError, raised
+from pyrovae import __version__, places
+from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
 
-app = typer.Typer(
+
+class Command(TyperCommand):
+    """A command that says which run may be meant where its argument RUN is missing."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            is_run = error.param is not None and "RUN" in (error.param.metavar or "")
+            if not is_run or type(error).__name__ != "MissingParameter":
+                raise
+            is_several = getattr(error.param, "nargs", 1) == -1
+            raise ConfigError([Problem("RUN", _which_run(ctx.command_path, 1 + is_several))]) from None
+
+
+def _which_run(command: str, count: int) -> str:
+    """What to type for runs that were not named."""
+    needed = "name the folder of a run" if count == 1 else "name the folders of two runs or more"
+    newest = places.newest()[:count]
+    if len(newest) < count:
+        there = f"there is only {newest[0]}" if newest else "there is none under runs/ yet"
+        return f"{needed}; {there}, and 'pyrovae train' makes {'another' if newest else 'one'}"
+    named = " ".join(map(str, newest))
+    return f"{needed}, as the newest: {command} {named}"
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _Commands(typer.Typer):
+    """An application whose commands are all of this kind."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
+        return super().command(name, cls=Command, **options)
+
+
+app = _Commands(
     name="pyrovae",
     help="Variational autoencoders as Pyro programs.",
     no_args_is_help=True,

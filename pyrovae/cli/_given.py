@@ -10,6 +10,7 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from pyrovae import places, sources
 from pyrovae.cli._options import (
     Checkpoint,
     CheckpointOption,
@@ -42,9 +43,17 @@ class GivenRun:
     @cached_property
     def run(self) -> Run:
         """The run, with the weights of the checkpoint."""
+        self.check()
         from pyrovae.run import Run
 
         return Run.load(self.path, self.checkpoint.value, trust=self.trust, on=self.device)
+
+    def check(self) -> None:
+        """Refuse what can be seen to be missing before torch is imported, which takes seconds."""
+        from pyrovae.config import read
+
+        places.check(self.path)
+        read(self.path / "config.toml")
 
     def write_arrays(self, written: Written, out: Path | None, name: str, **arrays: Tensor) -> None:
         """Write tensors as a compressed archive of arrays; data are in the layout that the run's own have."""
@@ -69,6 +78,13 @@ class GivenData(GivenRun):
     split: SplitOption = None
     data: Source = None
     source: OwnSource = None
+
+    def check(self) -> None:
+        """Refuse data that are not there, too."""
+        super().check()
+        for source in (self.data, self.source):
+            if source is not None:
+                sources.check(source)
 
     @cached_property
     def evaluated(self) -> tuple[Split, bool]:

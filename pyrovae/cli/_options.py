@@ -104,7 +104,16 @@ def resolved(
     file: Path | None, assignments: Sequence[str] | None, flags: Iterable[tuple[str, Any]] = ()
 ) -> Config:
     """The complete configuration that was typed: defaults, a file, assignments, other options."""
-    from pyrovae.config import layer, parse_assignment, read, resolve
+    from pyrovae.config import resolve
+
+    return resolve(*layers(file, assignments, flags))
+
+
+def layers(
+    file: Path | None, assignments: Sequence[str] | None, flags: Iterable[tuple[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """What was typed, as layers of the configuration: a file, assignments, other options."""
+    from pyrovae.config import layer, parse_assignment, read
 
     files = [read(file)] if file is not None else []
-    return resolve(*files, *map(parse_assignment, assignments or []), *(layer(*flag) for flag in flags))
+    return [*files, *map(parse_assignment, assignments or []), *(layer(*flag) for flag in flags)]

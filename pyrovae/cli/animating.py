@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pyrovae import places
 from pyrovae.cli._app import app
 from pyrovae.cli._options import Json, RunPath, written_as
 from pyrovae.cli._output import Written, place, writing
@@ -21,6 +22,7 @@ def animate(
     as_json: Json = False,
 ) -> None:
     """The film of learning: the samples and reconstructions that 'train --watch 1' saved, epoch by epoch."""
+    places.check(path)
     from pyrovae import plots
     from pyrovae.folder import Folder
 

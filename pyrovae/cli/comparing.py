@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyrovae import tables
+from pyrovae import places, sources, tables
 from pyrovae.cli._app import app
 from pyrovae.cli._options import (
     Checkpoint,
@@ -75,14 +75,18 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Runs on the same data: a table, paired differences, what they say of configurations, and a figure."""
+    sides = _sides(paths)
+    names = _names([path for side in sides for path in side])
+    reference = _baseline(baseline, names)
+    for path in names:
+        places.check(path)
+    if data is not None:
+        sources.check(data)
     from pyrovae.compare import compare as of_runs
     from pyrovae.compare import same_rows
     from pyrovae.progress import reporting
     from pyrovae.run import Run
 
-    sides = _sides(paths)
-    names = _names([path for side in sides for path in side])
-    reference = _baseline(baseline, names)
     runs = {name: Run.load(path, checkpoint.value, trust=trust, on=device) for path, name in names.items()}
     rows = same_rows(runs, split and split.value, data=data, source=source)
     with reporting(console(quiet), total=-(-len(rows.split) // BATCH) * len(runs)) as report:

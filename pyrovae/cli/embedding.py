@@ -57,6 +57,7 @@ def embed(
 ) -> None:
     """Codes of data: the means E_q[z], row by row, with the data's labels."""
     chosen = _format(form, out)
+    given.check()
     from pyrovae.embed import embed as encode
 
     codes = encode(given.run.program, given.rows, scales=scales, draws=draws, seed=seed)
@@ -87,6 +88,7 @@ def map_(
     as_json: Json = False,
 ) -> None:
     """A map of the codes E_q[z] in two dimensions, coloured by label; two latent coordinates over p(z)."""
+    given.check()
     from pyrovae import plots
     from pyrovae.embed import mapped
 

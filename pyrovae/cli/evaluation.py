@@ -58,11 +58,12 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """ELBO, its two terms, the importance-sampled log p(x) and what --with asks for, each with its errors."""
-    from pyrovae.progress import reporting, stepping
-
     if per_datum and not as_json:
         raise ConfigError([Problem("--per-datum", "is a part of what --json prints: give both")])
+    given.check()
     chosen = _diagnostics(diagnostics or [], assignments or [])
+    from pyrovae.progress import reporting, stepping
+
     run, (rows, is_likelihood) = given.run, given.evaluated
     with reporting(console(quiet), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
@@ -110,6 +111,9 @@ def _diagnostics(asked: Sequence[str], assignments: Sequence[str]) -> dict[str, 
             chosen[name][option] = value
         elif name in DIAGNOSTICS:
             problems.append(Problem(place, f"{name} is not run; ask for it with --with {name}"))
+        elif place in DIAGNOSTICS:
+            message = f"is a diagnostic: set one of its options, as {place}.OPTION=VALUE"
+            problems.append(Problem(place, f"{message}; 'pyrovae components diagnostic {place}' lists them"))
         else:
             problems.append(Problem(place, unknown(name or place, list(chosen))))
     return selected("diagnostic", chosen, problems, place="--with")

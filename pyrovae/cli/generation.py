@@ -26,9 +26,10 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw from the model: z ~ p(z), x ~ p(x|z), as a picture and as arrays."""
+    program = given.run.program
     from pyrovae.generate import sample as draw
 
-    draws = draw(given.run.program, n, seed=seed)
+    draws = draw(program, n, seed=seed)
     pictured = {"E[x|z]": draws.mean} if mean else {"x ~ p(x|z)": draws.x, "E[x|z]": draws.mean}
     written = _written(given, out, "samples", pictured, f"{n} codes from the prior", **draws._asdict())
     written.tell({**given.facts, "n": n, "seed": seed}, as_json=as_json)
@@ -44,9 +45,9 @@ def reconstruct(
     as_json: Json = False,
 ) -> None:
     """Data beside draws from the posterior predictive: z ~ q(z|x), x ~ p(x|z)."""
+    rows = given.rows.rows(slice(n))
     from pyrovae.generate import reconstruct as draw
 
-    rows = given.rows.rows(slice(n))
     draws = draw(given.run.program, [rows], seed=seed)
     pictured = {"data": rows, "x ~ p(x|z), z ~ q(z|data)": draws.x, "E[x|z]": draws.mean}
     written = _written(given, out, "reconstructions", pictured, given.words, data=rows, **draws._asdict())

@@ -53,6 +53,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Posterior predictive: for each datum z ~ q(z|x), x ~ p(x|z); mean, spread, quantiles and a picture."""
+    given.check()
     import torch
 
     from pyrovae import plots
@@ -92,6 +93,7 @@ def denoise(
     as_json: Json = False,
 ) -> None:
     """Corrupt data and restore them: the posterior predictive mean given corrupted ones, and its errors."""
+    given.check()
     from pyrovae import plots
     from pyrovae.corruption import parse
     from pyrovae.predict import denoise as restore

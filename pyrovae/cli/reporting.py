@@ -28,6 +28,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """One HTML page for reading offline: configuration, figures, numbers, and what they mean."""
+    given.check()
     from pyrovae.errors import PyrovaeError
     from pyrovae.page import page, some
 

@@ -80,14 +80,15 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """-log p(x) of each datum in nats: the most surprising data as a table, all of them in a file."""
-    from pyrovae.score import threshold
-
     if level is not None and not 0 < level < 1:
         raise ConfigError([Problem("--threshold", f"needs a share above 0 and below 1, and not {level:g}")])
     if reference is not None and level is None:
         raise ConfigError([Problem("--reference", "is of rows that set a threshold: give --threshold, too")])
     if as_json and as_lines:
         raise ConfigError([Problem("--jsonl", "prints lines, and --json a document: leave one of them out")])
+    given.check()
+    from pyrovae.score import threshold
+
     held_out = None if level is None else _held_out(given, level, reference, seed)
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed, quiet)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyrovae import tables
+from pyrovae import places, sources, tables
 from pyrovae.cli._app import app
 from pyrovae.cli._options import (
     Assignments,
@@ -19,7 +19,7 @@ from pyrovae.cli._options import (
     Quiet,
     Trust,
     component,
-    resolved,
+    layers,
     starting_with,
 )
 from pyrovae.cli._output import console, print_json, say
@@ -118,20 +118,39 @@ def train(
         raise ConfigError(
             [Problem("--source", "says where the data of --resume RUN are: a new run has --data")]
         )
-    from pyrovae.run import Run
-
     terminal = console(quiet)
     if resume is not None:
+        places.check(resume)
+        if source is not None:
+            sources.check(source)
+        from pyrovae.run import Run
+
         trained = Run.resume(resume, epochs=epochs, source=source, trust=trust)
     else:
-        configuration = resolved(config, assignments, typed.values())
-        trained = Run.start(configuration, path=run or _new_path(configuration.data.source))
+        given = layers(config, assignments, typed.values())
+        path = run or _new_path(_source(given))
+        places.check_free(path)
+        from pyrovae.config import resolve
+        from pyrovae.run import Run
+
+        trained = Run.start(resolve(*given), path=path)
     _train(trained, terminal)
     assert trained.folder is not None
     if as_json:
         print_json(tables.trained(trained, trained.folder.path))
     else:
         tables.print_history(trained, trained.folder.path)
+
+
+def _source(given: Sequence[dict[str, Any]]) -> str:
+    """Where the data come from, if all is well that can be seen before torch is imported."""
+    from pyrovae.config import Data, outline
+
+    data = outline(*given).get("data", {})
+    source = data.get("source", Data.model_fields["source"].default) if isinstance(data, dict) else None
+    if isinstance(source, str):
+        sources.check(source)
+    return str(source)
 
 
 def _refuse_beside_resume(flags: Sequence[str]) -> None:
@@ -144,7 +163,7 @@ def _refuse_beside_resume(flags: Sequence[str]) -> None:
 def _new_path(source: str) -> Path:
     """A folder under runs/ that is not there yet."""
     stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(source).stem}"
-    candidates = [Path("runs") / stem, *(Path("runs") / f"{stem}-{number}" for number in range(2, 100))]
+    candidates = [places.RUNS / stem, *(places.RUNS / f"{stem}-{number}" for number in range(2, 100))]
     return next(path for path in candidates if not path.exists())
 
 

@@ -61,6 +61,7 @@ def interpolate(
 
     The way is straight, on a sphere along the great circle; discrete variables switch one after another.
     """
+    given.check()
     import torch
 
     from pyrovae import plots, walks
@@ -100,6 +101,7 @@ def traverse(
 
     The most active ones come first; a discrete variable takes each of its values.
     """
+    given.check()
     from pyrovae import plots, walks
 
     run, rows = given.run, given.rows
@@ -136,10 +138,11 @@ def plane(
     as_json: Json = False,
 ) -> None:
     """Two latent variables together, the two most active ones where there are more."""
-    from pyrovae import plots, walks
-
     if limits and not limits[0] < limits[1]:
         raise ConfigError([Problem("--range", "goes from a number LOW to a larger one, HIGH")])
+    given.check()
+    from pyrovae import plots, walks
+
     run, rows = given.run, given.rows
     base, where = _base(rows, at)
     found = walks.plane(run.program, rows, at=base, steps=steps, limits=limits, seed=seed)

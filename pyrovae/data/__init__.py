@@ -6,14 +6,12 @@ A named source is a module of this folder without a leading underscore: its name
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pyrovae.component import module_names
-from pyrovae.data._arrays import SUFFIXES, parts_of, read_file
+from pyrovae.data._arrays import parts_of, read_file
 from pyrovae.data._classes import ClassesOption
 from pyrovae.data._columns import Columns, check_columns
 from pyrovae.data._cut import Parts, assemble
@@ -21,6 +19,7 @@ from pyrovae.data._dataset import Binarization, Dataset, Split
 from pyrovae.data._images import read_folder
 from pyrovae.data._layout import LayoutOption, as_given, channels_first, shape_as_given
 from pyrovae.errors import DataError
+from pyrovae.sources import check, names
 
 __all__ = [
     "Binarization",
@@ -36,11 +35,6 @@ __all__ = [
     "shape_as_given",
 ]
 
-_PATHS = "a path to a .npy or .npz file or to a folder of images"
-_FROM_CSV = (
-    """; np.save("table.npy", np.loadtxt("table.csv", delimiter=",", skiprows=1)) makes one of a table"""
-)
-
 
 class _OfFolders(TypedDict):
     """The options of folders of images."""
@@ -48,11 +42,6 @@ class _OfFolders(TypedDict):
     size: tuple[int, int] | None
     color: bool
     classes: ClassesOption
-
-
-def names() -> list[str]:
-    """The sources that have a name, found without importing them."""
-    return module_names(__name__)
 
 
 def load(
@@ -169,22 +158,5 @@ def _read(
         )
     if named:
         return source, importlib.import_module(f"{__name__}.{source.replace('-', '_')}").read(data_dir)
-    return path.name, _read_file(source, path, layout, needs_labels)
-
-
-def _read_file(source: str, path: Path, layout: LayoutOption, needs_labels: bool) -> Parts:
-    is_array = path.suffix.lower() in SUFFIXES
-    if is_array and path.is_file():
-        return read_file(path, needs_labels=needs_labels, layout=layout)
-    if path.exists():
-        from_csv = _FROM_CSV if path.suffix.lower() == ".csv" else ""
-        raise DataError(f"{source} is no file that holds rows of data: give {_PATHS}{from_csv}.")
-    if is_array or len(path.parts) > 1:
-        raise DataError(f"There is no file or folder {source}.")
-    raise DataError(_unknown(source))
-
-
-def _unknown(source: str) -> str:
-    close = difflib.get_close_matches(source, names(), n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"Unknown data source {source!r}{hint}: give {', '.join(names())}, or {_PATHS}."
+    check(source)
+    return path.name, read_file(path, needs_labels=needs_labels, layout=layout)

@@ -24,9 +24,6 @@ from pyrovae.data._disk import RowsOnDisk
 from pyrovae.data._layout import LayoutOption, channels_first, note, settle
 from pyrovae.errors import DataError
 
-SUFFIXES = (".npy", ".npz")
-"""How the names of files end that arrays are read from."""
-
 # Each part of an .npz: the keys its rows may have, and the keys its labels may have.
 _KEYS = {
     "train": (("x", "train"), ("y", "y_train")),
