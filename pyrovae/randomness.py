@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any, TypeAlias
@@ -86,6 +86,9 @@ class DatumNoise(Messenger):
     Neither the batch that a datum comes in, nor its place there, nor the device changes its noise. Draws
     outside the plate ``data`` are a function of the seed.
 
+    The shape of the noise shows which of its dimensions is that of the data. Where two may be, as with as
+    many coordinates as data, the distribution is expanded to more data and drawn from once more, to see.
+
     Args:
         key: the seed, and whatever else tells this noise from other noise of the same seed.
         data: indices of the data in the batch.
@@ -105,14 +108,80 @@ class DatumNoise(Messenger):
             return
         frames = [frame for frame in msg["cond_indep_stack"] if frame.name == "data"]
         key = (*self.key, msg["name"])
-        drawing: TorchDispatchMode = _OnProcessor()
-        if frames:
-            leading = msg["fn"].batch_shape[: len(msg["fn"].batch_shape) + frames[0].dim + 1]
-            what = f"the site {msg['name']!r}, which draws from {type(msg['fn']).__name__},"
-            drawing = _RowByRow(key, self.data, leading, what)
-        with seeded(*key), drawing:
-            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+        with seeded(*key):
+            if not frames:
+                with _OnProcessor():
+                    msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])
+            else:
+                leading = msg["fn"].batch_shape[: len(msg["fn"].batch_shape) + frames[0].dim + 1]
+                what = f"the site {msg['name']!r}, which draws from {type(msg['fn']).__name__},"
+                msg["value"] = self._of_each(msg, key, leading, what)
         msg["done"] = True
+
+    def _of_each(self, msg: Any, key: Sequence[int | str], leading: Size, what: str) -> Any:
+        """What a site draws, each datum from noise of its own."""
+        try:
+            with _RowByRow(key, self.data, leading, what):
+                return msg["fn"](*msg["args"], **msg["kwargs"])
+        except _Unclear:
+            wider = [_wider(msg, width) for width in WIDTHS]
+            with _RowByRow(key, self.data, leading, what, wider):
+                return msg["fn"](*msg["args"], **msg["kwargs"])
+
+
+WIDTHS = (2, 3)
+"""How many times the data a distribution is expanded to: no shape looks alike under both."""
+
+FOLDING = {torch.ops.aten.multinomial.default}
+"""Operations that draw from rows, into which all dimensions before the last are folded."""
+
+
+class _Unclear(Exception):  # noqa: N818 - no error: the distribution is looked at more closely
+    """Noise of a shape in which more than one dimension may be that of the data."""
+
+
+class _Watching(TorchDispatchMode):
+    """Keeps what each random operation of torch is and the shapes of its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, list[Size]]] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.calls.append((func, [_shape(argument) for argument in args]))
+        return func(*args, **(kwargs or {}))
+
+
+def _wider(msg: Any, width: int) -> _Watching:
+    """How a site draws when its distribution is expanded to so many times the data; empty, if it cannot."""
+    watching = _Watching()
+    with suppress(Exception), watching:  # a distribution of the user's own may raise anything
+        msg["fn"].expand(Size([width, *msg["fn"].batch_shape]))(*msg["args"], **msg["kwargs"])
+    return watching
+
+
+def _readings(shape: Size, leading: Size) -> list[int | None]:
+    """Which dimensions may be that of the data; ``None``: the leading ones are folded into the first."""
+    dims = len(leading)
+    starts = [start for start in range(len(shape) - dims + 1) if shape[start : start + dims] == leading]
+    folded = [None] if 0 not in starts and shape[0] % leading.numel() == 0 else []
+    return [*folded, *(start + dims - 1 for start in starts)]
+
+
+def _fits(reading: int | None, shape: Size, wider: Size, leading: Size, width: int) -> bool:
+    """Whether so many times the data make one shape of the other, if it is read so."""
+    if reading is None:
+        return wider == Size([width * shape[0], *shape[1:]])
+    start = reading + 1 - len(leading)
+    inserted = Size([*shape[:start], width, *shape[start:]])
+    return wider == inserted or (start == 0 and _fits(None, shape, wider, leading, width))
 
 
 class _OnProcessor(TorchDispatchMode):
@@ -154,79 +223,108 @@ class _RowByRow(_OnProcessor):
         data: their indices.
         leading: the shape of all draws of all data, the data last.
         what: draws, for a message.
+        wider: how it draws from more data, for each of :data:`WIDTHS`; ``None`` before that is looked at.
     """
 
-    def __init__(self, key: Sequence[int | str], data: Sequence[int], leading: Size, what: str) -> None:
+    def __init__(
+        self,
+        key: Sequence[int | str],
+        data: Sequence[int],
+        leading: Size,
+        what: str,
+        wider: Sequence[_Watching] | None = None,
+    ) -> None:
         super().__init__()
         self.key = key
         self.data = data
         self.leading = leading
         self.what = what
+        self.wider = wider
         self.calls = 0
 
     def _drawn(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        axes = [self._axis(func, place, _shape(each)) for place, each in enumerate(args)]
         self.calls += 1
-        parts = [self._rows(argument) for argument in args]
+        parts = [self._rows(each, axis) for each, axis in zip(args, axes, strict=True)]
         if func._schema.is_mutable:  # what it writes into holds no numbers yet
-            parts[0] = iter(written := self._empty(args[0]))
+            parts[0] = iter(written := self._empty(args[0], axes[0]))
         seed, rows = torch.default_generator.manual_seed, []
         for datum, *row in zip(self.data, *parts, strict=False):
             seed(mix(*self.key, datum, self.calls))
             rows.append(func(*row, **kwargs))
         if func._schema.is_mutable:
-            return self._join(written, args[0].shape)
-        return self._join(torch.stack(rows), _shape(args[0])).contiguous()
+            return self._join(written, axes[0])
+        return self._join(torch.stack(rows), axes[0]).contiguous()
 
-    def _rows(self, argument: Any) -> Iterator[Any]:
+    def _rows(self, argument: Any, axis: int | None) -> Iterator[Any]:
         """The parts of an argument, a tensor or the size of one, that belong to each datum in turn."""
         shape = _shape(argument)
         if not shape:
             return repeat(argument)
         if not isinstance(argument, Tensor):
-            return repeat(self._row(shape))
+            return repeat(self._row(shape, axis))
         # Always contiguous: torch fills strided memory with other numbers than contiguous memory.
-        return (row.clone(memory_format=torch.contiguous_format) for row in self._part(argument))
+        return (row.clone(memory_format=torch.contiguous_format) for row in self._part(argument, axis))
 
-    def _empty(self, tensor: Tensor) -> Tensor:
+    def _empty(self, tensor: Tensor, axis: int | None) -> Tensor:
         """Memory for the parts of a tensor, (n, ...)."""
-        return torch.empty(len(self.data), *self._row(tensor.shape), dtype=tensor.dtype)
+        return torch.empty(len(self.data), *self._row(tensor.shape, axis), dtype=tensor.dtype)
 
-    def _row(self, shape: Size) -> list[int]:
+    def _row(self, shape: Size, axis: int | None) -> list[int]:
         """The shape of the part of one datum."""
-        if (axis := self._axis(shape)) is None:
+        if axis is None:
             return [shape[0] // len(self.data), *shape[1:]]
         return [*shape[:axis], *shape[axis + 1 :]]
 
-    def _part(self, tensor: Tensor) -> Tensor:
+    def _part(self, tensor: Tensor, axis: int | None) -> Tensor:
         """The parts of a tensor, (n, ...)."""
-        if (axis := self._axis(tensor.shape)) is not None:
+        if axis is not None:
             return tensor.movedim(axis, 0)
         dims = len(self.leading)
         return tensor.unflatten(0, (*self.leading, -1)).movedim(dims - 1, 0).flatten(1, dims)
 
-    def _join(self, rows: Tensor, shape: Size) -> Tensor:
-        """The parts (n, ...) side by side again, laid out as an argument of that shape is."""
-        if (axis := self._axis(shape)) is not None:
+    def _join(self, rows: Tensor, axis: int | None) -> Tensor:
+        """The parts (n, ...) side by side again, laid out as their argument is."""
+        if axis is not None:
             return rows.movedim(0, axis)
         dims = len(self.leading)
         return rows.unflatten(1, (*self.leading[:-1], -1)).movedim(0, dims - 1).flatten(0, dims)
 
-    def _axis(self, shape: Size) -> int | None:
+    def _axis(self, func: Any, place: int, shape: Size) -> int | None:
         """Which dimension that of the data is; ``None`` where the leading ones are folded into the first."""
-        starts = [
-            start
-            for start in range(len(shape) - len(self.leading) + 1)
-            if shape[start : start + len(self.leading)] == self.leading
-        ]
-        # Folded before anything that only looks like the data further right: as many categories as data, say.
-        if 0 not in starts and shape[0] % self.leading.numel() == 0:
+        if not shape:
             return None
-        if starts:
-            return starts[0] + len(self.leading) - 1
+        readings = _readings(shape, self.leading)
+        is_plain = len(readings) == 1 and (readings[0] is not None or func in FOLDING)
+        if is_plain or (readings and len(self.data) == 1):
+            return readings[0]
+        if readings and self.wider is None:
+            raise _Unclear
+        fitting = [each for each in readings if self._is_seen(each, func, place, shape)]
+        if len(fitting) == 1:
+            return fitting[0]
+        found = "no dimension is" if not readings else "it cannot be told which dimension is"
         raise RunError(
-            f"{self.what} takes noise of the shape {tuple(shape)}, in which no dimension is that of the "
+            f"{self.what} takes noise of the shape {tuple(shape)}, in which {found} that of the "
             f"{len(self.data)} data: where each datum has noise of its own, as in evaluation, it cannot run"
+            + (
+                "; noise of the distribution's batch shape with further dimensions after it can"
+                if readings
+                else ""
+            )
         )
+
+    def _is_seen(self, reading: int | None, func: Any, place: int, shape: Size) -> bool:
+        """Whether the same argument has grown so where there were more data."""
+        assert self.wider is not None
+        for width, watched in zip(WIDTHS, self.wider, strict=True):
+            if not watched.calls:
+                return False
+            # An algorithm that tries again and again may have needed fewer tries.
+            other, shapes = watched.calls[min(self.calls, len(watched.calls) - 1)]
+            if other is not func or not _fits(reading, shape, shapes[place], self.leading, width):
+                return False
+        return True
 
 
 class Streams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -12,9 +13,11 @@ import torch
 from conftest import Build, global_settings
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Size, Tensor
+from torch.distributions import constraints
 
 from pyrovae import generate
+from pyrovae.errors import RunError
 from pyrovae.evaluate import Estimates, evaluate
 from pyrovae.randomness import DatumNoise, mix, seeded
 
@@ -104,6 +107,65 @@ def test_a_datum_draws_the_same_whatever_batch_it_comes_in(name: str, particles:
         )
 
 
+class CoordinatesFirst(dist.TorchDistribution):
+    """Eight standard normal coordinates, whose noise has the data last; or in one piece with them."""
+
+    support = constraints.real_vector
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, batch_shape: Size, noise: str) -> None:
+        super().__init__(batch_shape, Size([8]), validate_args=False)
+        self.noise = noise
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> CoordinatesFirst:
+        return CoordinatesFirst(Size(batch_shape), self.noise)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = Size([*sample_shape, *self.batch_shape])
+        if self.noise == "flat":
+            return torch.randn(shape.numel(), 8).reshape(*shape, 8)
+        if self.noise == "shared":
+            return torch.randn(8).expand(*shape, 8)
+        return torch.randn(8, *shape).movedim(0, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return dist.Normal(0.0, 1.0).log_prob(value).sum(-1)
+
+
+@each_particles
+@pytest.mark.parametrize("noise", ["first", "flat"])
+def test_noise_laid_out_otherwise_is_read_right_in_batches_of_any_size(
+    noise: str, particles: int | None
+) -> None:
+    whole = draw(CoordinatesFirst(Size([24]), noise), range(24), particles)
+    for n in (1, 2, 3, 4, 8):
+        part = draw(CoordinatesFirst(Size([n]), noise), range(n), particles)
+        assert torch.equal(part, whole[..., :n, :])
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_a_rejection_sampler_is_read_right_with_as_many_data_as_it_has_uniforms(n: int) -> None:
+    mean = torch.linspace(-1, 1, 8)
+    whole = draw(dist.VonMises(mean, 4.0), range(8))
+    assert torch.equal(draw(dist.VonMises(mean[:n], 4.0), range(n)), whole[:n])
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_noise_that_can_be_read_in_two_ways_is_refused(n: int) -> None:
+    refused = r"the site 'z', which draws from CoordinatesFirst, .* it cannot be told which dimension"
+    with pytest.raises(RunError, match=refused):
+        draw(CoordinatesFirst(Size([n]), "shared"), range(n))
+
+
+def test_as_many_categories_as_data_are_no_data() -> None:
+    logits = torch.linspace(-1, 1, 12 * 2 * 3).reshape(12, 2, 3)
+    whole = draw(dist.OneHotCategorical(logits=logits).to_event(1), range(12))
+    for n in (1, 2, 3, 6):
+        part = draw(dist.OneHotCategorical(logits=logits[:n]).to_event(1), range(n))
+        assert torch.equal(part, whole[:n])
+
+
 def normals(n: int = 4000, *, key: tuple[int | str, ...] = (0,), site: str = "z") -> Tensor:
     return draw(dist.Normal(torch.zeros(n, 2), 1.0).to_event(1), range(n), key=key, site=site)
 
@@ -186,8 +248,13 @@ def estimates(make: Build, size: int, *, n: int = 30, **settings: int) -> Estima
     return evaluate(make(network=NETWORK), data(n).split(size), **{"particles": 30, **settings})
 
 
+def of_each(estimates: Estimates) -> dict[str, Tensor]:
+    """What there is of each datum."""
+    return {name: value for name, value in asdict(estimates).items() if isinstance(value, Tensor)}
+
+
 def test_evaluation_repeats_bit_for_bit(make: Build, untouched: None) -> None:
-    one, two, other = (asdict(estimates(make, 7, seed=seed)) for seed in (0, 0, 1))
+    one, two, other = (of_each(estimates(make, 7, seed=seed)) for seed in (0, 0, 1))
     same, others = ([found[name].nan_to_num() for name in one] for found in (two, other))
     assert all(torch.equal(*pair) for pair in zip(map(torch.nan_to_num, one.values()), same, strict=True))
     assert not any(torch.equal(*pair) for pair in zip(one.values(), others, strict=True))
@@ -195,7 +262,7 @@ def test_evaluation_repeats_bit_for_bit(make: Build, untouched: None) -> None:
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_batch_sizes_agree_for_every_datum(make: Build, size: int) -> None:
-    whole, parts = asdict(estimates(make, 1000)), asdict(estimates(make, size))
+    whole, parts = of_each(estimates(make, 1000)), of_each(estimates(make, size))
     for name, values in whole.items():
         assert values.shape == (30,)
         relative = 1e-4 if name in ("effective_sample_size", "pareto_k") else 0.0  # these are no nats
