@@ -42,6 +42,13 @@ class Pairs(torch_data.Dataset[Any]):
         return Image.fromarray(IMAGES[i]), int(CLASSES[i])
 
 
+class Elsewhere:
+    """An array that NumPy may not read, as cupy's."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError("copy it to the host first.")
+
+
 def pandas_frame(rows: np.ndarray, **others: Any) -> Any:
     return pytest.importorskip("pandas").DataFrame(rows, columns=NAMES, **others)
 
@@ -228,6 +235,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: np.array([[1.0, "x", 2, "y"]], object),
         r"columns '1', '3' hold text; .*get_dummies.* \(columns are counted from 0\)",
     ),
+    "an array of arrays": (
+        lambda: pandas_frame(ROWS).apply(np.asarray, axis=1),
+        r"hold values of type numpy\.ndarray; numpy\.stack\(rows\)",
+    ),
+    "a dataset of pyrovae": (lambda: from_arrays(ROWS), r"X is of type pyrovae\..*Dataset: give an array"),
+    "an array of another device": (Elsewhere, r"of type .*Elsewhere, and NumPy cannot read it \(copy"),
     "arrays as objects": (lambda: np.array([[1, ROWS]], object), "column '1' holds values of type numpy"),
     "text in records": (lambda: np.array([(1, "x")], [("n", int), ("s", "U3")]), "column 's' holds text"),
     "arrays in records": (lambda: np.zeros(3, [("n", float, 2)]), "records want .* one number a field"),

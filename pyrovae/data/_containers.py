@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,6 +83,12 @@ def _array(place: str, values: Any) -> NDArray[Any]:
         shapes = list(map(_shape, values))
         odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
         raise DataError(f"{place}: {_odd(shapes[0], odd, shapes[odd])}.") from error
+    except (TypeError, RuntimeError) as error:
+        # What an array on another device, or of another library, says of itself.
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise DataError(
+            f"{place} is of type {_type(values)}, and NumPy cannot read it ({reason})."
+        ) from error
 
 
 def _shape(row: Any) -> tuple[int, ...] | None:
@@ -208,6 +215,8 @@ def _numbers(place: str, array: NDArray[Any]) -> NDArray[Any]:
     advice = [_MADE_NUMBERS[kind]] if kind in _MADE_NUMBERS else []
     if kind == "text":
         advice = ["where it is the text of numbers, numpy.asarray(rows, float) reads it"]
+    if kind.endswith(("ndarray", "list", "Tensor")):
+        advice = ["numpy.stack(rows) makes one array of arrays of one shape"]
     raise DataError(
         "; ".join([f"{place}: rows are made of real numbers, and these hold {kind}", *advice]) + "."
     )
@@ -370,6 +379,12 @@ def _is_named(row: Any) -> bool:
     return any(hasattr(type(row), name) for name in ("columns", "to_frame", "_fields"))
 
 
+def _is_frame(values: Any) -> bool:
+    # Of the class, since a table that is not in memory warns when it is asked itself.
+    has = partial(hasattr, type(values))
+    return has("columns") and any(map(has, ("iloc", "get_columns", "column_names", "collect", "compute")))
+
+
 def _is_kind(*kinds: type) -> Callable[[Any], bool]:
     return lambda values: isinstance(values, kinds)
 
@@ -381,8 +396,7 @@ _CONTAINERS: tuple[tuple[Callable[[Any], bool], Callable[[str, Any], Contents]],
     (_is_kind(torch_data.TensorDataset), _tensor_data),
     (_is_kind(torch_data.DataLoader), _loader),
     (_is_kind(torch_data.Dataset), _items),
-    # Of the class, since a table that is not in memory warns when it is asked itself.
-    (lambda values: hasattr(type(values), "columns"), _frame),
+    (_is_frame, _frame),
     (lambda values: hasattr(values, "toarray"), _sparse),
     (_is_list_of_things, _sequence),
     (_is_kind(str, bytes, Path), _refused("from Python, give the rows themselves, as numpy.load(PATH)")),
