@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["VAE", "__version__"]
 
 __version__ = "0.1.0"
+
+if "ipykernel" in sys.modules:
+    # Pyro imports a bar that warns in red, once, where a notebook has no widgets; it is not used here.
+    with warnings.catch_warnings(action="ignore"):
+        import_module("tqdm.auto")
 
 
 def __getattr__(name: str) -> Any:

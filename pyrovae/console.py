@@ -29,7 +29,12 @@ def standard_output() -> Console:
 
     is_known = "COLUMNS" in os.environ or any(map(_is_terminal, (sys.stdout, sys.stderr, sys.stdin)))
     width = None if is_known else PIPE_WIDTH
-    return Console(width=width, color_system=None, markup=False, highlight=False)
+    return Console(width=width, color_system=None, markup=False, highlight=False, force_jupyter=False)
+
+
+def say(console: Console, line: str) -> None:
+    """A line on a console, as it is; on a terminal, which would break it anywhere, broken between words."""
+    console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def table(*columns: str) -> Table:

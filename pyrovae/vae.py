@@ -17,6 +17,7 @@ from pyrovae import component, device, generate
 from pyrovae.assembly import cutting
 from pyrovae.component import Component
 from pyrovae.config import DEFAULT_COMPONENTS, Config, resolve
+from pyrovae.console import say
 from pyrovae.data import Dataset, Split, from_arrays
 from pyrovae.errors import ConfigError, Problem, RunError
 from pyrovae.evaluate import Evaluation, evaluate
@@ -322,7 +323,7 @@ class VAE(Views, TransformerMixin, BaseEstimator):
         epochs, steps = run.config.train.epochs, run.steps_per_epoch
         console = Console(stderr=True, quiet=not self.verbose)
         for line in (run.prepared.dataset.describe(), *run.prepared.notes, *run.caveats):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(console, line)
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step, report.note):
                 report.say(epoch_line(metrics, epochs, run.terms))

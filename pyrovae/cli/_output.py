@@ -25,11 +25,6 @@ def console(quiet: bool = False) -> Console:
     return Console(stderr=True, quiet=quiet)
 
 
-def say(console: Console, line: str) -> None:
-    """A line on a console, as it is."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def suffix_of(file: Path) -> str:
     """What tells the kind of a file, as ``.png`` and ``.mp4``; ``run.v2`` and ``beta-0.5`` have none."""
     return file.suffix if re.fullmatch(r"\.[A-Za-z]{2,}\d?", file.suffix) else ""

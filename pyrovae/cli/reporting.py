@@ -11,7 +11,8 @@ import typer
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenDataBesideOwn, reading
 from pyrovae.cli._options import Json, Quiet, Seed, SplitName, written_as
-from pyrovae.cli._output import Written, console, say, writing
+from pyrovae.cli._output import Written, console, writing
+from pyrovae.console import say
 
 
 @app.command(epilog="Example: pyrovae report runs/my-run --out my-run.html")

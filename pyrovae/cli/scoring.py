@@ -14,8 +14,8 @@ import typer
 from pyrovae.cli._app import app
 from pyrovae.cli._given import GivenDataBesideOwn, reading
 from pyrovae.cli._options import Json, Quiet, Seed, written_as
-from pyrovae.cli._output import Written, console, say, writing
-from pyrovae.console import finite, heading, table, text
+from pyrovae.cli._output import Written, console, writing
+from pyrovae.console import finite, heading, say, table, text
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from pyrovae.cli._options import (
     layers,
     starting_with,
 )
-from pyrovae.cli._output import console, print_json, say
+from pyrovae.cli._output import console, print_json
 from pyrovae.component import module_names
+from pyrovae.console import say
 from pyrovae.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
