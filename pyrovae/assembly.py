@@ -1,18 +1,20 @@
-"""Configuration -> data, program and objective; keeps nothing, and knows no folder."""
+"""Configuration -> data, program, objective and engine; keeps nothing, and knows no folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Size, nn
+from torch import Size, Tensor, nn
 
 from pyrovae import component, data, pairing
 from pyrovae.component import Component
-from pyrovae.config import Config, Data
+from pyrovae.config import Config, Data, Train
 from pyrovae.data import Dataset
+from pyrovae.engine import Started, start
 from pyrovae.errors import ConfigError, DataError, Problem, PyrovaeError, RunError
 from pyrovae.isolation import isolated
 from pyrovae.networks import Shapes
@@ -20,6 +22,7 @@ from pyrovae.objectives import Objective
 from pyrovae.programs import Program
 from pyrovae.randomness import seeded
 from pyrovae.sources import PYTHON_ARRAY
+from pyrovae.threads import Chosen, choose
 
 
 @isolated()
@@ -148,6 +151,25 @@ def build_objective(config: Config, program: Program, data_size: int) -> Objecti
         raise ConfigError(problems)
     given = component.supplied(member, {"program": program, "data_size": data_size})
     return member(**given, **selection.options)  # type: ignore[return-value]
+
+
+def begin(
+    options: Train, objective: Objective, batches: Sequence[Tensor], steps: int, begun_with: Mapping[str, str]
+) -> tuple[Started, Chosen]:
+    """The engine of a training and its threads; where it goes on, those that it was begun with.
+
+    Args:
+        options: of the training.
+        objective: the loss of a batch.
+        batches: one of each size, the usual one first.
+        steps: how many there will be.
+        begun_with: what a checkpoint tells of the training before.
+    """
+    kept = begun_with.get("engine") if options.engine == "auto" else None
+    wanted: Any = kept or options.engine
+    started = start(wanted, objective, options.optimizer, options.clip, example=batches[0], steps=steps)
+    rehearsals = {len(x): partial(started.engine.rehearse, x) for x in batches if x.is_cpu}
+    return started, choose(rehearsals, asked=options.threads, begun_with=begun_with.get("threads"))
 
 
 def needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:

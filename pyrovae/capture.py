@@ -37,6 +37,7 @@ LONGEST = 150
 OUTSIDE = "its numbers pass through something else than torch, as by numpy() or tolist()"
 
 COMPILER: dict[str, str | int | bool | Callable[..., Any]] = {
+    "cpp.dynamic_threads": True,  # the number of threads may change after it
     "fallback_random": True,  # the random numbers of torch's other kernels, in their order
     "cpp.vec_isa_ok": True,  # the processor's instructions are known: to compile a test of each takes seconds
 }

@@ -1,12 +1,9 @@
-"""Where tensors are, how precisely networks multiply, on how many threads; knows no program and no file."""
+"""Where tensors are, and how precisely networks multiply; knows no program and no file."""
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,9 +11,6 @@ from torch import nn
 
 from pyrovae.choices import PrecisionName
 from pyrovae.errors import ConfigError, Problem
-
-MOST_THREADS = 4
-"""Threads that are taken without being asked for: operations of a small network are too short for more."""
 
 TENSOR_FLOAT = (8, 0)
 """The compute capability from which on a CUDA device has TF32, and bfloat16 in its hardware."""
@@ -155,52 +149,6 @@ def multiplying(precision: PrecisionName, device: torch.device) -> Iterator[None
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
-
-
-@contextmanager
-def threaded(count: int = 0) -> Iterator[int]:
-    """Operations on the processor inside use so many threads; after it, as many as before.
-
-    Args:
-        count: how many; 0 for :func:`threads_that_help`.
-
-    Example:
-        >>> with threaded(1) as count:
-        ...     count, torch.get_num_threads()
-        (1, 1)
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or threads_that_help())
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
-
-
-def threads_that_help() -> int:
-    """How many threads an operation has where nobody says how many: the cores of the process, at most 4.
-
-    Torch counts cores, and knows which of them the process may run on, but nothing of the share of them that
-    a container is allowed: threads beyond it only wait for each other. ``OMP_NUM_THREADS`` has its way.
-    """
-    ours = torch.get_num_threads()
-    return ours if "OMP_NUM_THREADS" in os.environ else max(1, min(ours, MOST_THREADS, _quota()))
-
-
-def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many processors a container may use: its quota by its period, rounded up."""
-    try:
-        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        try:
-            quota, period = (
-                (root / "cpu" / f"cpu.cfs_{part}_us").read_text(encoding="ascii").strip()
-                for part in ("quota", "period")
-            )
-        except OSError:
-            return os.cpu_count() or 1
-    unlimited = not quota.isdigit()  # "max", or -1
-    return (os.cpu_count() or 1) if unlimited else math.ceil(int(quota) / int(period))
 
 
 def _has_bfloat16(device: torch.device) -> bool:

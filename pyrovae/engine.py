@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
@@ -12,6 +12,7 @@ from pyro.infer import SVI
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from pyrovae.capture import Function, Uncapturable, Uncompilable, capture, check, compilation_pays, compiled
 from pyrovae.choices import EngineName, OptimizerName
@@ -63,8 +64,22 @@ class Engine:
             ramp: how far a warm-up has got, in [0, 1].
         """
         sums, *gradients = self._gradients(x, ramp)
-        self.optimizer.step(gradients if self.clip is None else self._clipped(gradients), lr)
+        self._move(gradients, lr)
         return sums
+
+    def rehearse(self, x: Tensor) -> list[Tensor | None]:
+        """Terms, gradients, weights, buffers and moments of a step on the batch x, which leaves no trace.
+
+        Zeros among the weights, which some networks begin with, have other values meanwhile: gradients that
+        are zero would hide how they are summed.
+        """
+        with _rehearsing(self.objective), self._restored() as state:
+            with seeded("zeros"):
+                for each in self.parameters:
+                    each.data.copy_(each.data.where(each.data != 0, 0.01 * torch.rand_like(each)))
+            sums, *gradients = self._gradients(x, 1.0)
+            self._move(gradients, lr=1e-3)
+            return [sums, *gradients, *(each.clone() for each in state())]
 
     def state_dict(self) -> dict[str, Any]:
         """What the optimiser remembers between steps."""
@@ -72,6 +87,26 @@ class Engine:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
+
+    def _move(self, gradients: Sequence[Tensor | None], lr: float) -> None:
+        self.optimizer.step(gradients if self.clip is None else self._clipped(gradients), lr)
+
+    @contextmanager
+    def _restored(self) -> Iterator[Callable[[], list[Tensor]]]:
+        """What a step writes into, as it is when asked for; after the block, all is as before it."""
+        buffers = _Buffers(self.objective)
+
+        def state() -> list[Tensor]:
+            written = [*self.parameters, *buffers.tensors(), *tree_leaves(self.optimizer.state_dict())]
+            return [each.detach() for each in written]
+
+        before, kept = buffers.tensors(), [each.clone() for each in state()]
+        try:
+            yield state
+        finally:
+            buffers.put(before)
+            for each, value in zip(state(), kept, strict=True):
+                each.copy_(value)
 
     def _clipped(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The gradients, made smaller together if they are too large."""
@@ -263,6 +298,10 @@ class _Buffers:
 
     def tensors(self) -> list[Tensor]:
         return [cast(Tensor, part._buffers[name]) for part, name in self.places]
+
+    def put(self, tensors: Sequence[Tensor]) -> None:
+        for (part, name), tensor in zip(self.places, tensors, strict=True):
+            part._buffers[name] = tensor
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyrovae import component, data
 from pyrovae.config import Config, Section, own_names
 from pyrovae.data import Columns, Dataset, check_columns
 from pyrovae.errors import RunError
+from pyrovae.threads import VARIES
 
 PATHS = ("data.source", "data.dir")
 """Entries that say where data are: a hash of the rows tells whether they are the same."""
@@ -61,6 +63,8 @@ def check_readable(facts: Mapping[str, str], file: Path) -> None:
             wrong = ["code"]
         if int(facts["epoch"]) < 1:
             wrong = ["epoch"]
+        if not re.fullmatch(f"{VARIES}|[1-9][0-9]{{0,3}}", facts.get("threads", VARIES)):
+            wrong = ["threads"]
     except (ValueError, RecursionError):
         wrong = [f"epoch, {', '.join(kinds)}"]
     if wrong:

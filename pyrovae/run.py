@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from pyrovae import component, device, epoch_picture, facts, stretches
+from pyrovae import component, device, epoch_picture, facts, stretches, threads
 from pyrovae.assembly import (
     anchored,
+    begin,
     build,
     build_objective,
     load_data,
@@ -29,7 +31,6 @@ from pyrovae.component import Component
 from pyrovae.config import Config, selected
 from pyrovae.data import Columns, Dataset, Split, as_given, check_columns, shape_as_given
 from pyrovae.diagnostics import Subject, diagnose
-from pyrovae.engine import Engine, start
 from pyrovae.errors import ConfigError, DataError, Problem, RunError, TrainingError
 from pyrovae.evaluate import Evaluation, evaluate, summarise
 from pyrovae.folder import Checkpoint, Folder
@@ -40,7 +41,7 @@ from pyrovae.programs import Program, check, rehearse
 from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
 from pyrovae.stretches import Stretch
-from pyrovae.train import Metrics, Snapshot, Trainer, Untrained, best_epoch, first_batch, steps
+from pyrovae.train import Metrics, Snapshot, Trainer, Untrained, batches_of_all_sizes, best_epoch, steps
 
 CHECKED = 5
 """Rows of data that a program is tried on before it is trained."""
@@ -174,6 +175,8 @@ class Run:
         run.folder = folder
         if state is not None:
             run.facts |= {name: recorded[name] for name in ("engine", "columns") if name in recorded}
+            # Before it was recorded, runs had as many as help.
+            run.facts["threads"] = recorded.get("threads", str(threads.that_help()))
             run.snapshots = {"last": state, "best": Snapshot(int(recorded["epoch"]), weights, {})}
             run.untrained, run.history = folder.untrained(), history[: state.epoch]
             if config.train.epochs < state.epoch:
@@ -398,12 +401,12 @@ class Run:
             raise RunError("no epoch was finished: there is nothing to save")
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Inside, torch computes as the configuration says: how precisely, and on how many threads."""
+    def _computing(self, count: int) -> Iterator[None]:
+        """Inside, torch computes on so many threads, and as precisely as the configuration says."""
         options, place = self.config.train, device.of(self.program)
         rounds = device.PRECISIONS[options.precision].networks_round
         with (
-            device.threaded(options.threads),
+            threads.threaded(count),
             device.multiplying(options.precision, place),
             device.explaining(place),
             rounding(self.program, rounds),
@@ -414,8 +417,18 @@ class Run:
         if self.prepared is None:
             raise RunError("this run was loaded to be read: go on with Run.resume")
         options, data = self.config.train, self.prepared.dataset
+        count = threads.asked_for(options.threads)[0] or threads.that_help()
+        with isolated(), torch.enable_grad(), self._computing(count):
+            batches = batches_of_all_sizes(data.train, options.batch_size)
+            objective = build_objective(self.config, self.program, len(data.train))
+            started, chosen = begin(
+                options, objective, batches, options.epochs * self.steps_per_epoch, self.facts
+            )
+        self.facts |= {"engine": started.mode, "threads": chosen.recorded}
+        for note in filter(None, (started.note, chosen.note)):
+            on_note(note)
         trainer = Trainer(
-            self._engine(data.train, on_note),
+            started.engine,
             data.train,
             data.validation,
             seed=self.config.seed,
@@ -425,7 +438,8 @@ class Run:
             lr_schedule=options.lr_schedule,
             patience=options.patience,
             history=self.history,
-            computing=self._computing,
+            computing=partial(self._computing, chosen.number),
+            pacing=chosen.pacing,
         )
         if "last" in self.snapshots:
             try:
@@ -433,23 +447,6 @@ class Run:
             except (RuntimeError, ValueError, KeyError):
                 raise RunError("the state to resume from does not fit the run's config.toml") from None
         return trainer
-
-    def _engine(self, train: Split, on_note: Callable[[str], None]) -> Engine:
-        """The engine of the configuration; a run goes on with the one that it was begun with."""
-        options = self.config.train
-        begun_with = self.facts.get("engine") if options.engine == "auto" else None
-        with isolated(), torch.enable_grad(), self._computing():
-            started = start(
-                begun_with or options.engine,  # type: ignore[arg-type]
-                build_objective(self.config, self.program, len(train)),
-                options.optimizer,
-                options.clip,
-                example=first_batch(train, options.batch_size),
-                steps=options.epochs * self.steps_per_epoch,
-            )
-        self.facts["engine"] = started.mode
-        on_note(started.note)
-        return started.engine
 
     def _keep(self, metrics: Metrics, snapshot: Snapshot) -> None:
         kept = {**self.snapshots, "last": snapshot}

@@ -103,6 +103,7 @@ class Trainer:
         patience: stop after this many epochs without a lower validation loss; ``None``: never.
         history: metrics of the epochs that have been run.
         computing: the settings of torch that an epoch has.
+        pacing: those that a step has beside them, by the rows of its batch; only its time depends on them.
 
     Source: Hoffman, Blei, Wang and Paisley, *Stochastic Variational Inference*, 2013.
 
@@ -124,6 +125,7 @@ class Trainer:
     patience: int | None
     history: list[Metrics]
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
+    pacing: Callable[[int], AbstractContextManager[Any]] = nullcontext
 
     def run(self, on_batch: Callable[[], None] = lambda: None) -> Iterator[Metrics]:
         """Run the epochs that are left, and yield the metrics of each when it has been added to the history.
@@ -218,7 +220,8 @@ class Trainer:
             batches = _shuffled(self.train, self.batch_size)
             for done, x in enumerate(self.train.reading(batches), start=(epoch - 1) * len(batches)):
                 ramp = self.engine.objective.ramp(done / len(batches), done)
-                terms = self.engine.step(x, lr, ramp)
+                with self.pacing(len(x)):
+                    terms = self.engine.step(x, lr, ramp)
                 if terms.is_cpu:  # elsewhere it would wait for the device
                     _check_terms(epoch, *terms.tolist())
                 totals = totals + terms
@@ -269,10 +272,11 @@ def best_epoch(history: Sequence[Metrics]) -> int:
     return min(history, key=lambda metrics: metrics.get("validation_loss", -metrics["epoch"]))["epoch"]
 
 
-def first_batch(split: Split, batch_size: int) -> Tensor:
-    """As many rows as the first batch of an epoch has, under noise of their own."""
+def batches_of_all_sizes(split: Split, batch_size: int) -> list[Tensor]:
+    """As many rows as the first batch of an epoch has, and as its last one if these are others."""
     with seeded("first batch"):
-        return split.rows(_shuffled(split, batch_size)[0])
+        by_size = {len(rows): rows for rows in reversed(_shuffled(split, batch_size))}
+        return [split.rows(rows) for rows in reversed(by_size.values())]
 
 
 def steps(n: int, batch_size: int) -> int:

@@ -150,6 +150,7 @@ ARROWS = {
     "objectives": {"programs", "sites"},
     "pairing": {"objectives", "programs"},
     "capture": {"recording"},
+    "threads": {"capture"},
     "engine": {"capture", "objectives", "optimizers", "randomness", "recording"},
     "importance": set(),
     "evaluate": {"capture", "importance", "programs", "quantities", "randomness"},

@@ -1,10 +1,9 @@
-"""Devices by name, precision, threads, and the generators of accelerators."""
+"""Devices by name, precision, and the generators of accelerators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,54 +190,6 @@ def test_rounding_can_be_off_and_is_as_before_afterwards(make: Build) -> None:
             assert torch.equal(program.network.encoder(x), exact)
         assert not torch.equal(program.network.encoder(x), exact)
     assert not any(part.rounded for part in program.modules() if isinstance(part, Folded))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Threads.
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_threads_are_as_many_as_asked_for_and_as_before_afterwards(count: int) -> None:
-    before = torch.get_num_threads()
-    with failing(device.threaded(count)):
-        assert torch.get_num_threads() == count
-    assert torch.get_num_threads() == before
-
-
-@pytest.mark.parametrize(
-    ("cores", "quota", "variable", "threads"),
-    [(2, 8, None, 2), (16, 16, None, 4), (16, 1, None, 1), (16, 1, "16", 16)],
-)
-def test_threads_are_the_cores_that_may_be_used_but_not_many(
-    monkeypatch: pytest.MonkeyPatch, cores: int, quota: int, variable: str | None, threads: int
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    monkeypatch.setattr(device, "_quota", lambda: quota)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert device.threads_that_help() == threads
-
-
-@pytest.mark.parametrize(
-    ("files", "processors"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, 7),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 7),
-        ({}, 7),
-    ],
-)
-def test_a_container_says_how_many_processors_it_may_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], processors: int
-) -> None:
-    monkeypatch.setattr(device.os, "cpu_count", lambda: 7)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="ascii")
-    assert device._quota(tmp_path) == processors
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -347,6 +347,9 @@ def test_a_state_that_is_not_finite_does_not_go_on(part: str, copy: Path) -> Non
         ("code", '{"a": 1}'),
         ("config", "3"),
         ("columns", "7"),
+        ("threads", "100000"),
+        ("threads", "-1"),
+        ("threads", "many"),
     ],
 )
 def test_metadata_of_another_kind_are_one_sentence(fact: str, value: str, copy: Path) -> None:

@@ -67,7 +67,9 @@ def train(
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of products of matrices: float32, tf32 or bf16.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Of the processor; 0 for as many as help.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of the processor; 0 for as many as help: it is measured.")
+    ] = None,
     watch: Annotated[
         int | None, typer.Option(help="Save a picture every so many epochs; 0: of the last one only.")
     ] = None,
