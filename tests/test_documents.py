@@ -93,7 +93,7 @@ def test_codes_in_a_table_are_told_by_their_columns(run: Path, tmp_path: Path) -
 def test_a_training_is_a_document(tmp_path: Path, empty_pictures: None) -> None:
     found = document("train", *SMALL, "--run", tmp_path / "run", "--quiet")
     assert (found["run"], found["epochs"], found["best_epoch"]) == (str(tmp_path / "run"), 1, 1)
-    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    _, line = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert found["metrics"]["last"] == found["metrics"]["best"] == json.loads(line)
     assert all(Path(file).is_file() for file in found["files"])
 
