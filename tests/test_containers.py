@@ -15,6 +15,7 @@ from scipy import sparse
 from torch.utils import data as torch_data
 
 from pyrovae.data import from_arrays, load
+from pyrovae.data._disk import RowsOnDisk
 from pyrovae.errors import DataError
 
 ROWS = np.random.RandomState(0).randn(12, 3).astype(np.float32)
@@ -325,6 +326,39 @@ def test_labels_are_checked_only_where_they_are_read(kind: str, tmp_path: Path) 
     if UNREAD[kind].dtype != object:
         np.savez(tmp_path / "rows.npz", x=ROWS, y=np.asarray(UNREAD[kind], float))
         assert load(str(tmp_path / "rows.npz")).train.raw.shape == (10, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "row", "said"),
+    [
+        ([0, 1, None], 2, "None"),
+        ([0, 1, float("nan")], 2, "nan"),
+        (["a", "b", None], 0, "a"),
+        ([0, 1.5, 2], 1, "1.5"),
+        (np.array(["2020", "2021", "2022"], "M8[Y]"), 0, "2020"),
+    ],
+)
+def test_the_first_label_that_is_no_class_is_named(labels: Any, row: int, said: str) -> None:
+    given = np.tile(np.asarray(labels if isinstance(labels, np.ndarray) else np.array(labels, object)), 4)
+    with pytest.raises(DataError, match=rf"the label of row {row} \(counted from 0\) is {said}"):
+        from_arrays(ROWS, given, exclude_labels=[1])
+
+
+@pytest.mark.parametrize("dtype", [object, float, bool, np.uint8])
+def test_whole_numbers_of_every_type_are_classes(dtype: Any) -> None:
+    given = (CLASSES == 1).astype(dtype)
+    kept = from_arrays(ROWS, given, validation=0, test=0, exclude_labels=[1]).train.labels
+    assert kept is not None
+    assert kept.tolist() == [0] * 8
+
+
+def test_a_large_file_with_a_header_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "rows.npy", records(ROWS))
+    monkeypatch.setattr("pyrovae.data._arrays._IN_MEMORY", 0)
+    found = load(str(tmp_path / "rows.npy"), validation=0, test=0).train
+    assert isinstance(found.raw, RowsOnDisk)
+    assert found.columns == tuple(NAMES)
+    assert np.array_equal(found.rows(slice(None)), ROWS)
 
 
 def test_a_column_of_labels_is_as_good_as_a_row() -> None:

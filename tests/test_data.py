@@ -987,7 +987,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "both keys": (_save("a.npz", x=ONES, train=ONES), "'x' and 'train' mean the same; keep one"),
     "labels of none": (_save("a.npz", x=ONES, y_test=np.ones(4)), "labels for test rows and no test rows"),
     "few labels": (_excluding(x=ONES, y=np.ones(3)), r"4 rows want labels of shape \(4,\), .* \(3,\)"),
-    "real labels": (_excluding(x=ONES, y=ONES[:, 0] / 2), "labels are whole numbers or strings"),
+    "real labels": (
+        _excluding(x=ONES, y=ONES[:, 0] / 2),
+        r"labels are whole numbers or text, and the label of row 0 .* is 0\.5",
+    ),
     "shapes": (_save("a.npz", x=ONES, test=np.ones((4, 3))), r"shape \(2,\) and test rows have \(3,\)"),
     "part without labels": (
         _excluding(x=ONES, y=np.arange(4), test=ONES),

@@ -7,6 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Set
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +198,16 @@ def _labels(place: str, given: Any, n: int, needed: bool) -> Labels | None:
 def _classes(place: str, labels: NDArray[Any], n: int) -> Labels:
     if labels.shape != (n,):
         raise DataError(f"{place}: {n} rows want labels of shape ({n},), and theirs is {labels.shape}.")
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
+    if labels.dtype.kind in "US" or all(isinstance(label, str) for label in labels):
         return labels.astype(str)
-    if labels.dtype.kind in "US":
-        return labels.astype(str)
-    if labels.dtype.kind in "buif" and np.array_equal(labels, whole := _whole(labels)):
-        return whole
-    raise DataError(f"{place}: labels are whole numbers or strings, and these have dtype {labels.dtype}.")
+    wrong = next((i for i, label in enumerate(labels) if not _is_whole(label)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{place}: labels are whole numbers or text, and the label of row {wrong} (counted from 0) is "
+            f"{labels[wrong]!s}."
+        )
+    return labels.astype(np.int64)
 
 
-def _whole(labels: NDArray[Any]) -> NDArray[np.int64]:
-    with np.errstate(invalid="ignore"):
-        return labels.astype(np.int64)
+def _is_whole(label: Any) -> bool:
+    return isinstance(label, Real | np.bool_) and math.isfinite(label) and float(label).is_integer()

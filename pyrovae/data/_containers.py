@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import data as torch_data
@@ -134,6 +135,10 @@ def _structured(place: str, values: NDArray[Any]) -> Contents:
     names = values.dtype.names or ()
     if values.ndim != 1 or any(values.dtype[name].shape for name in names):
         raise DataError(f"{place}: records want one dimension of rows and one number a field.")
+    kinds = {values.dtype[name] for name in names}
+    if len(kinds) == 1 and kinds.pop().kind in "buif" and not isinstance(values, np.ma.MaskedArray):
+        # A view: what stays on disk is not read.
+        return Contents(structured_to_unstructured(values), _names(place, names))
     return _columns(place, names, [values[name] for name in names])
 
 
