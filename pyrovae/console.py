@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -17,10 +18,6 @@ PIPE_WIDTH = 120
 
 WIDE, NARROW = 110, 70
 """Terminals in which headings need no second line, and in which they need a line for each part of a word."""
-
-
-LABEL = 20
-"""Characters of a label that are more important than that no number is broken."""
 
 
 def standard_output() -> Console:
@@ -57,18 +54,25 @@ def heading(words: str) -> str:
     width = standard_output().width
     if width >= WIDE:
         return words
-    return (words if width >= NARROW else words.replace("-", "-\n")).replace(" ", "\n")
+    return (words if width >= NARROW else re.sub(r"(?<=\w{4}-)(?=\w)", "\n", words)).replace(" ", "\n")
+
+
+def beside(value: str, error: str) -> str:
+    """A value and its error in one cell: in one line where there is room, else below each other."""
+    return f"{value} {error}" if standard_output().width >= WIDE else f"{value}\n{error}"
 
 
 def text(filled: Table) -> str:
-    """A table as it is printed, without empty lines around it; on a narrow console, labels break first."""
+    """A table as it is printed, without empty lines around it; lines break between words, labels' first."""
     console = standard_output()
-    labels, *numbers = filled.columns
-    widths = [_longest(column, str.splitlines) for column in numbers]
-    beside = len(filled.columns) * (1 + sum(filled.padding[1::2])) + 1
-    if console.width - sum(widths) - beside >= min(LABEL, _longest(labels, str.split)):
-        for column, width in zip(numbers, widths, strict=True):
-            column.width = width
+    between = len(filled.columns) * (1 + sum(filled.padding[1::2])) + 1
+    spare = console.width - between - sum(_longest(column, str.split) for column in filled.columns)
+    if spare >= 0:
+        labels, *numbers = filled.columns
+        for column in (*numbers, labels):
+            word, line = _longest(column, str.split), _longest(column, str.splitlines)
+            column.width = word + min(line - word, spare)
+            spare -= column.width - word
     with console.capture() as captured:
         console.print(filled)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")

@@ -217,17 +217,17 @@ def _largest_errors(comparison: Comparison) -> Iterator[str]:
 
 
 def _with_error(mean: Mean) -> str:
-    return f"{mean.value:,.2f} +- {error(mean.data_error)}"
+    return console.beside(f"{mean.value:,.2f}", f"+- {error(mean.data_error)}")
 
 
 def _signed(mean: Mean | None) -> str:
-    return "-" if mean is None else f"{mean.value:+,.2f} +- {error(mean.data_error)}"
+    return "-" if mean is None else console.beside(f"{mean.value:+,.2f}", f"+- {error(mean.data_error)}")
 
 
 def _over_seeds(group: Group, score: str) -> str:
     if score not in group.means:
         return "-"
-    return f"{group.means[score]:,.2f} ({error(group.deviations[score])})"
+    return console.beside(f"{group.means[score]:,.2f}", f"({error(group.deviations[score])})")
 
 
 def _interval(contrast: Contrast, score: str) -> str:

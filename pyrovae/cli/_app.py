@@ -21,6 +21,10 @@ from pyrovae.errors import ConfigError, Problem, PyrovaeError, raised
 class Command(TyperCommand):
     """A command that says which run may be meant where its argument RUN is missing."""
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """What the list of commands says: all of it, in as many lines as it needs."""
+        return super().get_short_help_str(10_000)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)

@@ -25,14 +25,14 @@ def components(
     family: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FAMILY]",
+            metavar="FAMILY",
             help=f"One family: {', '.join(FAMILIES)}.",
             autocompletion=starting_with(list(FAMILIES)),
             show_default=False,
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One component of it.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="One component of it.", show_default=False)
     ] = None,
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Which priors and posteriors fit each other, or why not.")
