@@ -13,7 +13,7 @@ from pyrovae.codes import names as names_of_codes
 from pyrovae.contrast import CROSS_ENTROPY, Comparison, Scored, compared, places_that_differ
 from pyrovae.data import Split
 from pyrovae.errors import RunError
-from pyrovae.evaluate import Evaluation
+from pyrovae.evaluate import Evaluation, given
 from pyrovae.generate import encode, reconstruct, sample
 from pyrovae.quantities import Findings, Mean, Quantity, mean
 from pyrovae.run import Run
@@ -144,7 +144,9 @@ def compare(
     for name, run in runs.items():
         is_likelihood = name not in rows.cross_entropies
         batches = _reported(rows.split.batches(batch_size), on_batch)
-        found = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+        found = run.evaluate(
+            batches, particles=particles, seed=seed, is_likelihood=is_likelihood, unit=rows.split.unit
+        )
         units = run.diagnose("active-units", rows.split, seed=seed, batch_size=batch_size)
         scored.append(_scored(name, run, found, units, _measure(run, rows.split, is_likelihood)))
     return compared(scored, baseline=baseline, sides=sides)
@@ -231,7 +233,7 @@ def _scored(name: str, run: Run, found: Evaluation, units: Findings, measure: st
         measure=measure,
         curve=[line["validation_elbo"] for line in run.history if has_bound and "validation_elbo" in line],
         notes=found.notes,
-        caveats=run.caveats,
+        caveats=[*run.caveats, *([found.unit] if found.to_stored else [])],
     )
 
 
@@ -251,8 +253,8 @@ def _measure(run: Run, rows: Split, is_likelihood: bool) -> str:
     if not is_likelihood:
         return CROSS_ENTROPY
     kind = "a probability" if run.program.support.is_discrete else "a density"
-    is_conditional = getattr(run.program.scorer, "conditional", False)
-    return f"{kind} given a statistic of the datum" if is_conditional else kind
+    statistic = given(run.program)
+    return f"{kind} given {statistic}" if statistic else kind
 
 
 def _rows(name: str, run: Run, split: str | None, data: str | None, source: str | None) -> tuple[Split, bool]:

@@ -21,6 +21,7 @@ from pyrovae.isolation import isolated, switched
 from pyrovae.programs import PARTICLES, Program, particle_plate
 from pyrovae.quantities import Findings, Mean, Quantity, mean, median
 from pyrovae.randomness import DatumNoise
+from pyrovae.units import STORED, Unit
 
 CELLS_AT_ONCE = 2**19
 """How many cells of data are decoded at a time: few enough that they stay in a processor's cache."""
@@ -102,9 +103,14 @@ class Evaluation(Findings):
 
     Args:
         estimates: of every datum.
+        unit: of what is said in nats, and what densities are per.
+        to_stored: nats per datum to be added to a log-density for that of the stored values; ``None`` where
+            there is no density.
     """
 
     estimates: Estimates | None = None
+    unit: str = "nats per datum"
+    to_stored: float | None = None
 
 
 def evaluate(
@@ -153,7 +159,14 @@ def evaluate(
 
 
 def summarise(
-    estimates: Estimates, *, cells: int, discrete: bool, is_likelihood: bool, is_bound: bool = True
+    estimates: Estimates,
+    *,
+    cells: int,
+    discrete: bool,
+    is_likelihood: bool,
+    is_bound: bool = True,
+    unit: Unit = STORED,
+    given: str = "",
 ) -> Evaluation:
     """The means over data of all estimates, and whether their errors can be trusted.
 
@@ -165,6 +178,8 @@ def summarise(
         discrete: whether the likelihood is a probability, and no density.
         is_likelihood: whether the data lie in the likelihood's support; if not, the sums are cross-entropies.
         is_bound: whether q(z|x) has a density; if not, there is no bound, no KL and no importance sampling.
+        unit: of the data, which densities are per.
+        given: what of the datum the likelihood is conditional on as well, as ``its total``.
 
     Example:
         >>> estimates = evaluate(program, [x], particles=9)
@@ -174,19 +189,53 @@ def summarise(
     labels = LABELS if is_likelihood else CROSS_ENTROPY_LABELS
     if not is_bound:
         labels = {"reconstruction": POINT_LABELS[is_likelihood], "penalty": "penalty -log p(z)"}
+    is_density = is_likelihood and not discrete
     quantities = []
     for key, label in labels.items():
         if key == "log_likelihood_corrected" and estimates.log_likelihood_corrected.isnan().all():
             continue  # of one draw
-        average = mean(*_values(estimates, key))
-        in_bits = discrete and is_likelihood and key in IN_BITS
-        bits = -average.value / cells / math.log(2) if in_bits else None
-        quantities.append(Quantity(key, label, average, bits))
-    if not is_bound:
-        return Evaluation(TITLE, quantities, estimates=estimates)
-    rows = [*quantities, *_weights(estimates)]
-    what = "log p(x)" if is_likelihood else "the importance-sampled cross-entropy"
-    return Evaluation(TITLE, rows, list(estimates.trust.notes(what)), estimates=estimates)
+        average, bits = mean(*_values(estimates, key)), None
+        if key in IN_BITS and is_density:
+            bits = unit.bits_per_dimension(average.value, cells)
+        elif key in IN_BITS and is_likelihood:
+            bits = -average.value / cells / math.log(2)
+        quantities.append(Quantity(key, _given(label, given), average, bits))
+    notes = []
+    if is_density:
+        notes.append(unit.of_stored(cells, what="ELBO, reconstruction and log p(x)"))
+    if is_density and is_bound and unit.is_dequantized:
+        notes.append("bits/dim are of the whole numbers, from above: noise was added to them (dequantised)")
+    if is_bound:
+        what = _given("log p(x)", given) if is_likelihood else "the importance-sampled cross-entropy"
+        notes += estimates.trust.notes(what)
+        quantities += _weights(estimates)
+    return Evaluation(
+        f"{TITLE}; {unit.title}" if is_density else TITLE,
+        quantities,
+        [*filter(None, notes)],
+        estimates=estimates,
+        unit=f"nats per datum; {unit.title}" if is_density else "nats per datum",
+        to_stored=cells * unit.log_slope if is_density else None,
+    )
+
+
+def given(program: Program) -> str:
+    """What of a datum its likelihood is conditional on, as ``its total``; empty where it is on nothing."""
+    return getattr(program.scorer, "conditional", "")
+
+
+def caveats(program: Program) -> list[str]:
+    """What a reader of any of a program's numbers must know, in sentences."""
+    codes, statistic, found = program.codes, given(program), []
+    if statistic:
+        reason = f"the likelihood is conditional on {statistic}, whose probability is no part of it"
+        found.append(f"log p(x) is log p(x | {statistic}): {reason}")
+    if not codes.is_density:
+        found.append(
+            f"{codes.name!r} is a point and no density: what is maximised, log p(x|z) + log p(z), is no "
+            "bound of log p(x), and importance sampling is undefined"
+        )
+    return found
 
 
 TITLE = "mean over data"
@@ -209,6 +258,13 @@ POINT_LABELS = {
     True: "log p(x|z) at the point z of x",
     False: "minus cross-entropy at the point z of x",
 }
+
+
+def _given(label: str, what: str) -> str:
+    """A label of probabilities that are conditional on something of the datum besides."""
+    if not what:
+        return label
+    return label.replace("p(x)", f"p(x | {what})").replace("p(x|z)", f"p(x|z, {what})")
 
 
 def _values(estimates: Estimates, key: str) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,9 @@ def page(
     """
     on_step(f"{len(rows):,} rows, {particles:,} draws of z each")
     batches = rows.batches(AT_ONCE)
-    evaluation = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+    evaluation = run.evaluate(
+        batches, particles=particles, seed=seed, is_likelihood=is_likelihood, unit=rows.unit
+    )
     on_step("training rows and diagnostics")
     active = run.diagnose("active-units", rows, seed=seed)
     aggregate = run.diagnose("aggregate", rows, options={"rows": AGGREGATED}, seed=seed)

@@ -32,7 +32,7 @@ from pyrovae.config import Config, selected
 from pyrovae.data import Columns, Dataset, Split, as_given, check_columns, shape_as_given
 from pyrovae.diagnostics import Subject, diagnose
 from pyrovae.errors import ConfigError, DataError, Problem, RunError, TrainingError
-from pyrovae.evaluate import Evaluation, evaluate, summarise
+from pyrovae.evaluate import Evaluation, caveats, evaluate, given, summarise
 from pyrovae.folder import Checkpoint, Folder
 from pyrovae.isolation import isolated
 from pyrovae.networks import can_be_rounded, rounding
@@ -42,6 +42,7 @@ from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
 from pyrovae.stretches import Stretch
 from pyrovae.train import Metrics, Snapshot, Trainer, Untrained, batches_of_all_sizes, best_epoch, steps
+from pyrovae.units import STORED, Unit
 
 CHECKED = 5
 """Rows of data that a program is tried on before it is trained."""
@@ -293,13 +294,7 @@ class Run:
     @property
     def caveats(self) -> list[str]:
         """What a reader of this run's numbers must know."""
-        codes = self.program.codes
-        if codes.is_density:
-            return []
-        return [
-            f"{codes.name!r} is a point and no density: what is maximised, log p(x|z) + log p(z), is no "
-            "bound of log p(x), and importance sampling is undefined"
-        ]
+        return caveats(self.program)
 
     @property
     def saved_epochs(self) -> int:
@@ -348,7 +343,13 @@ class Run:
         return rows, prepared.is_likelihood
 
     def evaluate(
-        self, batches: Iterable[Tensor], *, particles: int, seed: int = 0, is_likelihood: bool = True
+        self,
+        batches: Iterable[Tensor],
+        *,
+        particles: int,
+        seed: int = 0,
+        is_likelihood: bool = True,
+        unit: Unit = STORED,
     ) -> Evaluation:
         """ELBO, its terms and log p(x): means over data in nats per datum, errors, bits per dimension."""
         return summarise(
@@ -357,6 +358,8 @@ class Run:
             discrete=self.program.support.is_discrete,
             is_likelihood=is_likelihood,
             is_bound=self.program.codes.is_density,
+            unit=unit,
+            given=given(self.program),
         )
 
     def diagnose(

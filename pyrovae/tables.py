@@ -41,7 +41,8 @@ def print_json(
     facts: Mapping[str, Any], evaluation: Evaluation, others: Mapping[str, Findings], *, per_datum: bool
 ) -> None:
     """Everything, for machines; what is not a finite number is null."""
-    document = {**facts, "unit": "nats per datum", **_untitled(evaluation)}
+    unit = {"unit": evaluation.unit, "nats_to_stored_values": evaluation.to_stored}
+    document = {**facts, **unit, **_untitled(evaluation)}
     if per_datum and evaluation.estimates is not None:
         estimates = evaluation.estimates.of_rows
         document["per_datum"] = {key: all_finite(values.tolist()) for key, values in estimates.items()}

@@ -171,6 +171,9 @@ class VAE(Views, TransformerMixin, BaseEstimator):
     ) -> NDArray[np.float64]:
         """Importance-sampled log p(x) of every row of X, in nats: a lower bound in expectation.
 
+        A density is per unit of the values that the model sees; :meth:`evaluate` says which these are, and
+        whether log p(x) is conditional on something of the row.
+
         Args:
             X: (n, \\*event_shape).
             particles: draws of z for each row; the bound is tight as they grow.
@@ -197,9 +200,13 @@ class VAE(Views, TransformerMixin, BaseEstimator):
             seed: of the draws.
         """
         rows = self._prepared(X)
-        batches = rows.dataset.train.drawn().batches(ROWS_AT_ONCE)
+        drawn = rows.dataset.train.drawn()
         return self.run.evaluate(
-            batches, particles=particles, seed=seed_of(seed, random_state), is_likelihood=rows.is_likelihood
+            drawn.batches(ROWS_AT_ONCE),
+            particles=particles,
+            seed=seed_of(seed, random_state),
+            is_likelihood=rows.is_likelihood,
+            unit=drawn.unit,
         )
 
     def diagnose(

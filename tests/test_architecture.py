@@ -153,7 +153,7 @@ ARROWS = {
     "threads": {"capture"},
     "engine": {"capture", "objectives", "optimizers", "randomness", "recording"},
     "importance": set(),
-    "evaluate": {"capture", "importance", "programs", "quantities", "randomness"},
+    "evaluate": {"capture", "importance", "programs", "quantities", "randomness", "units"},
     "density": {"diagnostics", "programs", "randomness", "sites"},
     "hmc": {"randomness"},
     "diagnostics": {
@@ -172,7 +172,7 @@ ARROWS = {
     "score": {"data", "evaluate", "importance", "programs", "quantities", "randomness"},
     "train": {"data", "engine", "evaluate", "objectives", "outcome", "programs", "randomness"},
     "verdicts": {"importance", "quantities", "train"},
-    "data": {"randomness", "sources"},
+    "data": {"randomness", "sources", "units"},
 }
 
 

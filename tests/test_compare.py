@@ -473,7 +473,7 @@ def test_a_probability_given_a_statistic_is_another_measure() -> None:
     rows = Rows(same_rows(runs).split.take(torch.arange(9)))
     assert [run.measure for run in compare(runs, rows, particles=5).runs] == [
         "a probability",
-        "a probability given a statistic of the datum",
+        "a probability given its total",
     ]
 
 

@@ -68,7 +68,9 @@ def evaluate(
     with reporting(console(quiet), total=-(-len(rows) // batch_size) + len(chosen)) as report:
         report.say(f"{len(rows):,} rows, {particles:,} draws of z each")
         batches = stepping(rows.batches(batch_size), report)
-        findings = run.evaluate(batches, particles=particles, seed=seed, is_likelihood=is_likelihood)
+        findings = run.evaluate(
+            batches, particles=particles, seed=seed, is_likelihood=is_likelihood, unit=rows.unit
+        )
         others = {}
         for name, options in chosen.items():
             report.say(name)

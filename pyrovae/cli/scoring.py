@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyrovae.quantities import Mean
     from pyrovae.run import Run
     from pyrovae.score import Scores
+    from pyrovae.units import Unit
 
 BATCH = 100
 """Data at a time; does not change the numbers."""
@@ -93,7 +94,7 @@ def score(
     run, (rows, is_likelihood) = given.run, given.evaluated
     found = _scored(run.program, rows, particles, seed, quiet)
     written = Written()
-    remarks = list(_remarks(run, found, is_likelihood=is_likelihood))
+    remarks = list(_remarks(run, found, rows.unit, is_likelihood=is_likelihood))
     known = None
     if level is not None and held_out is not None:
         scores = _scored(run.program, held_out, particles, seed, quiet)
@@ -131,7 +132,7 @@ def _scored(program: Program, rows: Split, particles: int, seed: int, quiet: boo
         return score(program, stepping(rows.batches(BATCH), report), particles=particles, seed=seed)
 
 
-def _remarks(run: Run, found: Scores, *, is_likelihood: bool) -> Iterator[str]:
+def _remarks(run: Run, found: Scores, unit: Unit, *, is_likelihood: bool) -> Iterator[str]:
     """What a reader of the scores must know, in sentences."""
     yield from run.caveats
     if not is_likelihood:
@@ -139,6 +140,9 @@ def _remarks(run: Run, found: Scores, *, is_likelihood: bool) -> Iterator[str]:
             "these data are outside the likelihood's support, so the scores are cross-entropies, not "
             "log-likelihoods"
         )
+    elif not run.program.support.is_discrete:
+        yield f"scores are in nats: {unit.title}"
+        yield from filter(None, [unit.of_stored(run.program.event_shape.numel(), -1, "each score")])
     if run.program.codes.is_density:
         yield from found.trust.notes("the score", "an upper bound of -log p(x)")
 

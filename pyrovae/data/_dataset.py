@@ -19,6 +19,7 @@ from pyrovae.data._layout import Layout
 from pyrovae.errors import DataError
 from pyrovae.isolation import isolated
 from pyrovae.randomness import mix, seeded
+from pyrovae.units import STORED, Unit
 
 Labels: TypeAlias = NDArray[Any]
 Binarization: TypeAlias = Literal["dynamic", "static", "threshold"]
@@ -52,6 +53,7 @@ class Split:
             (``own``), or always one half (``middle``).
         columns: The names of the cells of a row, where its source has them.
         layout: How the source has the channels of data of three axes; here they come first.
+        origin: What these rows are beside those that they were made of, where noise has been drawn already.
 
     Source: Theis, van den Oord and Bethge, *A note on the evaluation of generative models*, 2016, section 3.
     """
@@ -64,9 +66,28 @@ class Split:
     draws: Draws = "fresh"
     columns: Columns | None = None
     layout: Layout | None = None
+    origin: Unit | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the values that a model sees, beside that of the stored ones."""
+        if self.origin is not None:
+            return self.origin
+        if self.noise == "binarized":
+            return Unit("the bits")
+        divisor, is_dequantized = self.divisor, self.noise == "dequantized"
+        if is_dequantized:
+            divisor += 1
+        if divisor == 1 and not is_dequantized and not self.margin:
+            return STORED
+        words = "(value + u)" if is_dequantized else "value"
+        words += f" / {divisor:g}" if divisor != 1 else ""
+        if self.margin:
+            words = f"{self.margin:g} + {1 - 2 * self.margin:g} {words}"
+        return Unit(words, math.log1p(-2 * self.margin) - math.log(divisor), is_dequantized)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -241,7 +262,7 @@ class Split:
         for part in self._slices():
             # On the CPU, so that all devices have the same bits.
             raw[part] = self._read(self._at(part).cpu()).to(raw.device)
-        return Split(raw, self.labels, columns=self.columns, layout=self.layout)
+        return Split(raw, self.labels, columns=self.columns, layout=self.layout, origin=self.unit)
 
     def _stored_range(self) -> tuple[float, float]:
         low, high = math.inf, -math.inf

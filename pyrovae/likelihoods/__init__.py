@@ -29,8 +29,8 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
     tolerated: ClassVar[Constraint | None] = None
     """A wider set on which the formula can be evaluated, though it is no density there."""
 
-    conditional: ClassVar[bool] = False
-    """Whether p(x|z) is conditional on a statistic of x as well: it sums to one over data that share it."""
+    conditional: ClassVar[str] = ""
+    """What of x itself p(x|z) is conditional on, as ``its total``: it sums to one over data that share it."""
 
     calibrates: bool = False
     """Whether :meth:`calibrate` sets anything."""

@@ -21,10 +21,10 @@ class Multinomial(CountLikelihood):
     .. math:: P(x|z, n) = \frac{n!}{\prod_i x_i!} \prod_i \pi_i(z)^{x_i}, \qquad
        n = \sum_i x_i, \quad \pi = \operatorname{softmax}(l(z))
 
-    All cells of a datum share one softmax. Everything is conditional on the total of each datum: what
-    ``evaluate`` calls log p(x) is log p(x|n) here. A sample has the total of the datum that it stands for or,
-    where there is none, that of a training datum: 1,000 of their totals are kept, at equally spaced ranks.
-    Before training data are seen, each is one. The encoder sees log(1 + x).
+    All cells of a datum share one softmax. Everything is conditional on the total of each datum:
+    ``evaluate`` and ``score`` give log p(x | its total), and say so. A sample has the total of the datum that
+    it stands for or, where there is none, that of a training datum: 1,000 of their totals are kept, at
+    equally spaced ranks. Before training data are seen, each is one. The encoder sees log(1 + x).
 
     Args:
         event_shape: the shape of one datum.
@@ -40,7 +40,7 @@ class Multinomial(CountLikelihood):
         tensor([4., 4.])
     """
 
-    conditional = True
+    conditional = "its total"
     totals: Tensor
 
     def __init__(self, event_shape: Size) -> None:
