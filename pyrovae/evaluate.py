@@ -295,7 +295,7 @@ def _weights(estimates: Estimates) -> Iterator[Quantity]:
 def numbered(
     program: Program, batches: Iterable[Tensor], at_once: int | None = None
 ) -> Iterator[tuple[Tensor, range]]:
-    """The data of all batches with their numbers, at most so many at a time, as precise as the program.
+    """The data of all batches with their numbers, at most so many at a time, as precise as they should be.
 
     Batches may be made by the caller's code as they are asked for: ask outside of :func:`inspected`.
 
@@ -304,7 +304,7 @@ def numbered(
         batches: the data in order, each batch (n, \\*event_shape).
         at_once: how many data at most; whole batches, if not given.
     """
-    first, dtype = 0, device.dtype_of(program)
+    first, dtype = 0, torch.promote_types(device.dtype_of(program), program.scorer.precision)
     for batch in batches:
         for x in batch.to(dtype).split(at_once or max(1, len(batch))):
             yield x, range(first, first + len(x))

@@ -166,11 +166,12 @@ def _default(config: Config, place: str) -> Any:
 
 def _of_data(dataset: Dataset) -> dict[str, str]:
     """The shape of a datum, and hashes of the rows that are trained on and of those that are not."""
-    held_out = (dataset.validation, dataset.test)
+    held_out, digits = (dataset.validation, dataset.test), dataset.train.fingerprint_of_digits()
     return {
         "event_shape": json.dumps(list(dataset.event_shape)),
         "data": dataset.fingerprint(),
         "held_out": json.dumps([rows.fingerprint() if len(rows) else "" for rows in held_out]),
+        **({"digits": digits} if digits else {}),
     }
 
 

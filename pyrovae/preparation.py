@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, product
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
@@ -18,6 +19,7 @@ from pyrovae.data import Dataset
 from pyrovae.errors import ConfigError, DataError, Problem
 from pyrovae.isolation import isolated
 from pyrovae.likelihoods import Likelihood
+from pyrovae.moments import Moments, moments
 from pyrovae.programs import Program
 from pyrovae.randomness import seeded
 
@@ -33,7 +35,24 @@ FAR = 10.0
 UNIT_SCALE = 0.03, 30.0
 """Standard deviations that a network learns about as well as 1."""
 
+GREY = 0.5
+"""Values from 0 to at least this, and at most to 1, are grey values in their usual unit."""
+
+HELD = 2.0**-12
+"""Standard deviations of a cell by which numbers of float32 may be apart where float32 holds the cell.
+
+Values are then moved by less than a hundredth of the smallest scale that a likelihood learns by default.
+"""
+
+LOST = 2.0**-7
+"""Standard deviations of a cell by which numbers of float32 may be apart where nothing else is to be had."""
+
 CELLS_TO_JUDGE = 2**22
+
+STANDARDIZED = (
+    "columns are standardised (likelihood.standardize = auto): networks, scale and floor work in standard "
+    "deviations of a column from its mean; densities and samples stay in the unit of the data"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,54 @@ class Prepared:
     """False where the likelihood is evaluated outside its support: no density, but a cross-entropy."""
     notes: tuple[str, ...] = ()
     """What was done with the data, or had better be, in sentences."""
+
+
+def as_precise(dataset: Dataset, scorer: Scorer) -> Dataset:
+    """Training data in the precision of what scores them, which takes float64 where float32 cannot hold them.
+
+    Args:
+        dataset: as stored.
+        scorer: of a new run; a likelihood that standardises is made to take float64 if need be.
+
+    Raises:
+        ConfigError: naming the columns that float32 cannot hold, where what scores them takes nothing else.
+    """
+    if dataset.train.raw.dtype != torch.float64:
+        return dataset
+    found = moments(dataset.train.batches())
+    rounded_by = found.spacing.max()
+    widened = rounded_by > HELD and isinstance(scorer, Likelihood) and scorer.widen()
+    if rounded_by > LOST and not widened:
+        raise ConfigError([_too_fine(dataset, found, scorer)])
+    return _rounded_for(dataset, scorer)
+
+
+def _rounded_for(dataset: Dataset, scorer: Scorer) -> Dataset:
+    return dataset if scorer.precision == torch.float64 else dataset.rounded()
+
+
+def _too_fine(dataset: Dataset, found: Moments, scorer: Scorer) -> Problem:
+    """What to say of data that float32 cannot hold to a scorer that takes nothing else."""
+    places = [tuple(place) for place in (found.spacing > LOST).nonzero().tolist()]
+    first = places[0]
+    if dataset.columns is not None:
+        name = f"column {dataset.columns[first[0]]!r}"
+    else:
+        name = f"column {first[0]} (counted from 0)" if len(first) == 1 else f"cell {first}"
+    others = f" and {len(places) - 1:,} more" if places[1:] else ""
+    standardizing = [
+        other
+        for other in component.names(scorer.family)
+        if "standardize" in component.options(component.find(scorer.family, other))
+    ]
+    remedy = f"{', '.join(standardizing)}, with standardize = true; or " if standardizing else ""
+    return Problem(
+        f"{scorer.family}.name",
+        f"{component.name_of(type(scorer))!r} computes in float32, which rounds away what varies in {name}"
+        f"{others} of {dataset.name}: its values are about {found.mean[first]:.6g} and their "
+        f"standard deviation is {found.deviation[first]:.3g}. What fits: {remedy}subtract from each column "
+        "what its values have in common",
+    )
 
 
 @isolated()
@@ -62,6 +129,7 @@ def prepare(dataset: Dataset, options: Data, scorer: Scorer) -> Prepared:
         ConfigError: naming the data's range, the support, and the choices that fit.
         DataError: data that cannot be changed as configured.
     """
+    dataset = _rounded_for(dataset, scorer)
     prepared = _changed(dataset, options, scorer.support)
     if _within(prepared.dataset, scorer.support):
         return replace(prepared, notes=(*prepared.notes, *_advice(prepared.dataset, scorer)))
@@ -86,27 +154,37 @@ def _changed(dataset: Dataset, options: Data, support: Constraint) -> Prepared:
     if mode == "auto":
         mode = "dynamic" if supports.same(support, BITS) and _is_grey(dataset) else "none"
     if mode != "none" and not dataset.is_binary():
+        high = dataset.range()[1]
         dataset = dataset.binarized(mode)
         keeping = "data.binarize = none, or another likelihood, keeps them"
         notes.append(f"grey values are binarised ({mode}): {keeping}")
+        if high < GREY:
+            notes.append(
+                f"no value is above {high:.3g}, so most bits are 0: set data.divisor = {high:.3g} where that "
+                "value stands for white"
+            )
     return Prepared(dataset, notes=tuple(notes))
 
 
 def _advice(dataset: Dataset, scorer: Scorer) -> Iterator[str]:
-    """What to say of data far from unit scale to a likelihood that could standardise them, and does not.
-
-    Grey values are near enough to it, however little most of them vary.
-    """
-    low, high = dataset.range()
-    if scorer.options.get("standardize") is not False or (low >= 0 and high <= 1):
+    """What to say of the unit of the data to a likelihood that standardises them, or could."""
+    if not isinstance(scorer, Likelihood):
         return
+    if scorer.standardizes and scorer.options.get("standardize") == "auto":
+        yield STANDARDIZED
     step = math.ceil(dataset.train.raw.numel() / CELLS_TO_JUDGE)
     with seeded("advice"):
-        rows = dataset.train.rows(slice(None, None, step)).flatten(1).double()
-    cells = rows[:, (rows != rows[0]).any(0)]
-    if not cells.numel():
+        found = moments([dataset.train.rows(slice(None, None, step)).flatten(1)])
+    varies = found.deviation > 0
+    if not varies.any():
         return
-    mean, deviation = cells.mean(0).abs(), cells.std(0, correction=0)
+    yield from scorer.strains(found)
+    if scorer.standardizes is not False or not supports.same(scorer.support, constraints.real):
+        return
+    low, high = dataset.range()
+    if low >= 0 and GREY <= high <= 1:
+        return  # near enough to unit scale, however little most cells vary
+    mean, deviation = found.mean[varies].abs(), found.deviation[varies]
     far, usual = mean > (FAR * deviation).clamp(min=1), deviation.median().item()
     if far.double().mean() >= 0.1 or not UNIT_SCALE[0] <= usual <= UNIT_SCALE[1]:
         yield (

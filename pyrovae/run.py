@@ -36,7 +36,7 @@ from pyrovae.evaluate import Evaluation, caveats, evaluate, given, summarise
 from pyrovae.folder import Checkpoint, Folder
 from pyrovae.isolation import isolated
 from pyrovae.networks import can_be_rounded, rounding
-from pyrovae.preparation import Prepared, prepare
+from pyrovae.preparation import Prepared, as_precise, prepare
 from pyrovae.programs import Program, check, rehearse
 from pyrovae.quantities import Findings
 from pyrovae.randomness import seeded
@@ -195,10 +195,11 @@ class Run:
     ) -> Run:
         """A run with its program and its data, before the first epoch."""
         program = build(config, Size(dataset.event_shape), objects)
-        with seeded(config.seed, "check"):
-            check(program, dataset.train.rows(slice(CHECKED)))
         config = settled(anchored(config), dataset)
         run = cls(config, program, facts.gather(config, dataset))
+        dataset = as_precise(dataset, program.scorer)
+        with seeded(config.seed, "check"):
+            check(program, dataset.train.rows(slice(CHECKED)))
         run.prepared = prepare(dataset, config.data, program.scorer)
         place = device.find(config.train.device)
         if reason := device.refusal(config.train.precision, place):
@@ -209,8 +210,9 @@ class Run:
             raise ConfigError([Problem("train.precision", reason)])
         with seeded(config.seed, "initialize"):
             program.initialize(run.prepared.dataset.train.batches)
-        program.to(place)
-        run.prepared = replace(run.prepared, dataset=run.prepared.dataset.to(place))
+        with device.explaining(place):
+            program.to(place)
+            run.prepared = replace(run.prepared, dataset=run.prepared.dataset.to(place))
         objective = build_objective(run.config, program, len(dataset.train))  # refused now, if at all
         with seeded(config.seed, "check"):
             rehearse(program, objective, run.prepared.dataset.train.rows(slice(CHECKED)))

@@ -34,7 +34,7 @@ FILES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
 FAMILIES = ("priors", "likelihoods", "posteriors", "networks")
 EVERYONE = {
     *("pyrovae.component", "pyrovae.device", "pyrovae.errors", "pyrovae.isolation", "pyrovae.pyro_compat"),
-    *("pyrovae.choices", "pyrovae.supports"),
+    *("pyrovae.choices", "pyrovae.moments", "pyrovae.supports"),
 } | {module for module in FILES if module.startswith("pyrovae.distributions")}
 
 each_module = pytest.mark.parametrize("module", FILES)
@@ -100,6 +100,7 @@ def test_the_reader_of_imports_reads_all_of_them() -> None:
     "randomness",
     "plots",
     "progress",
+    "moments",
     "sites",
     "console",
     "wording",

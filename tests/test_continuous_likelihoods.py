@@ -21,6 +21,7 @@ from pyrovae.config import resolve
 from pyrovae.distributions.beta import Beta as PreciseBeta
 from pyrovae.distributions.continuous_bernoulli import NEAR_ZERO
 from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli as Exponential
+from pyrovae.distributions.log_normal import LogNormal as OfLogarithm
 from pyrovae.distributions.logistic import Logistic as FiniteLogistic
 from pyrovae.errors import ConfigError
 from pyrovae.likelihoods.beta import Beta
@@ -86,7 +87,8 @@ def data_for(likelihood: Any, *shape: int) -> Tensor:
 
 
 def scales(p: TorchDistribution) -> Tensor:
-    return p.base_dist.scale  # type: ignore[no-any-return]
+    cells = p.base_dist
+    return (cells.base_dist if isinstance(cells, OfLogarithm) else cells).scale  # type: ignore[no-any-return]
 
 
 def check_finite(features: Tensor, log_prob: Tensor) -> None:

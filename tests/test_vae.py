@@ -164,7 +164,7 @@ def test_options_of_objects_are_kept_in_the_configuration(tmp_path: Path) -> Non
     assert numbers(fitted) == numbers(table)
     fitted.save(tmp_path / "run")
     loaded = VAE.load(tmp_path / "run")
-    assert loaded.likelihood == {"name": "gaussian", "scale": 0.25, "floor": 0.125, "standardize": False}
+    assert loaded.likelihood == {"name": "gaussian", "scale": 0.25, "floor": 0.125, "standardize": "auto"}
 
 
 def test_objects_are_copied_and_not_trained_in_place() -> None:

@@ -149,15 +149,35 @@ def _rows(place: str, array: NDArray[Any], columns: Columns | None) -> Tensor | 
         )
     if array.dtype.kind == "f":
         _check_finite(place, array, columns)
+    elif not _is_exact(array, np.float64):
+        raise DataError(
+            f"{place}: whole numbers above 2^53 are not told apart even in double precision; subtract the "
+            "smallest one, or leave out columns of such numbers, as of identifiers."
+        )
     if isinstance(array, np.memmap) and array.nbytes > _IN_MEMORY:
-        return RowsOnDisk(np.asarray(array))
+        return RowsOnDisk(np.asarray(array), rounded=_is_exact(array, np.float32))
     return torch.from_numpy(_stored(array))
 
 
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
-    """The array as uint8 or float32, writeable and in C order, copied only where it has to be."""
-    kind = np.uint8 if array.dtype.kind == "b" or array.dtype == np.uint8 else np.float32
+    """The array as uint8, float32 or float64, writeable and in C order, copied only where it has to be.
+
+    What float32 holds to the last digit is stored so; how much of the other digits is kept is decided when it
+    is known what scores the data.
+    """
+    if array.dtype.kind == "b" or array.dtype == np.uint8:
+        kind: type[np.generic] = np.uint8
+    else:
+        kind = np.float32 if _is_exact(array, np.float32) else np.float64
     return np.require(array.astype(kind, copy=False), requirements=["C", "W"])
+
+
+def _is_exact(array: NDArray[Any], kind: type[np.generic]) -> bool:
+    """Whether each value is a number of that kind."""
+    if np.can_cast(array.dtype, kind) and array.dtype.itemsize < 8:  # NumPy calls int64 to float64 safe
+        return True
+    with np.errstate(invalid="ignore"):
+        return all(np.array_equal(part, part.astype(kind).astype(part.dtype)) for _, part in _chunks(array))
 
 
 def _check_finite(place: str, array: NDArray[Any], columns: Columns | None) -> None:

@@ -32,6 +32,7 @@ _CHUNK_CELLS = 2**20
 _SILENCE, _MIDDLE = (torch.tensor(u, dtype=torch.float32, device="cpu") for u in (0.0, 0.5))
 # In float32 uniform noise is a multiple of 2^-24. 0 itself is moved up: many a density has no value there.
 _LOWEST, _HIGHEST = 2**-25, 1 - 2**-24
+_LARGEST_WITH_FRACTION = 2**22
 _MIDDLE_OF_CELLS = torch.tensor(0.5 + 2**-17, dtype=torch.float32, device="cpu")
 
 
@@ -43,7 +44,8 @@ class Split:
     in [0, 1] are squeezed into the middle of that interval; grey values become bits.
 
     Args:
-        raw: The rows as stored, (n, \\*event_shape), uint8 or float32, in memory or on disk.
+        raw: The rows as stored, (n, \\*event_shape), in memory or on disk: uint8 or float32, or float64 where
+            float32 would round them, as long as nobody has chosen :meth:`rounded`.
         labels: One whole number or string a row, or None.
         divisor: A grey value is ``raw / divisor``; a dequantised one ``(raw + u) / (divisor + 1)``.
         margin: A value x in [0, 1] becomes ``margin + (1 - 2 margin) x``.
@@ -95,7 +97,9 @@ class Split:
         return tuple(self.raw.shape[1:])
 
     def rows(self, index: Tensor | slice) -> Tensor:
-        """The data at ``index``, float32, where the split is, and never a view of what is stored.
+        """The data at ``index``, where the split is, and never a view of what is stored.
+
+        They are float64 where such numbers are stored, float32 elsewhere.
 
         Noise is drawn from that device's global generator, so a seeded training run repeats its draws.
         """
@@ -130,7 +134,11 @@ class Split:
         """
         cells = self.distinct() if self.raw.dtype == torch.uint8 else self
         noises = torch.tensor([_LOWEST, 0.5, _HIGHEST]) if self.noise else _SILENCE.unsqueeze(0)
-        return (cells._data(part.to(torch.float32), u) for part in cells._parts() for u in noises)
+        return (cells._data(part.to(_real(part.dtype)), u) for part in cells._parts() for u in noises)
+
+    def rounded(self) -> Split:
+        """The same split, whose numbers have the digits of float32."""
+        return replace(self, raw=self.raw.float()) if self.raw.dtype == torch.float64 else self
 
     def take(self, index: Tensor) -> Split:
         """The split that holds only the rows at ``index``, in that order."""
@@ -149,7 +157,7 @@ class Split:
         """The ends of the interval that all values lie in; (inf, -inf) where there are no rows."""
         if not len(self):
             return math.inf, -math.inf
-        ends = torch.tensor(self._stored_range(), dtype=torch.float32)
+        ends = torch.tensor(self._stored_range(), dtype=_real(self.raw.dtype))
         low, high = torch.stack([self._data(ends, u) for u in (_SILENCE, _SILENCE + _HIGHEST)]).aminmax()
         return low.item(), high.item()
 
@@ -193,11 +201,21 @@ class Split:
         return replace(self, raw=self.raw if values is None else values.unsqueeze(0), labels=None)
 
     def fingerprint(self) -> str:
-        """A short hash of the rows as stored and of the divisor."""
+        """A short hash of the rows as stored, to the digits of float32, and of the divisor."""
+        kind = torch.float32 if self.raw.dtype == torch.float64 else self.raw.dtype
+        return self._hash(kind, lambda part: part.to(kind))
+
+    def fingerprint_of_digits(self) -> str:
+        """A short hash of what float32 rounds away from the rows; empty where it holds them."""
+        if self.raw.dtype != torch.float64:
+            return ""
+        return self._hash(torch.float64, lambda part: part - part.float())
+
+    def _hash(self, kind: torch.dtype, seen: Callable[[Tensor], Tensor]) -> str:
         digest = hashlib.blake2b(digest_size=8)
-        digest.update(repr((self.raw.dtype, tuple(self.raw.shape), float(self.divisor))).encode())
+        digest.update(repr((kind, tuple(self.raw.shape), float(self.divisor))).encode())
         for part in self._parts():
-            digest.update(part.contiguous().cpu().numpy().data)
+            digest.update(seen(part).contiguous().cpu().numpy().data)
         return digest.hexdigest()
 
     def _slices(self, size: int | None = None) -> Iterator[slice]:
@@ -220,7 +238,7 @@ class Split:
 
     def _read(self, stored: Tensor) -> Tensor:
         """Stored values as data, under the noise of this read."""
-        stored = stored.to(torch.float32)
+        stored = stored.to(_real(stored.dtype))
         return self._data(stored, self._noise(stored) if self.noise else _SILENCE)
 
     def _data(self, stored: Tensor, u: Tensor) -> Tensor:
@@ -247,7 +265,7 @@ class Split:
     def _own_noise(self, stored: Tensor) -> Tensor:
         """For each row uniform noise that its grey values seed."""
         generator, noise = torch.Generator(), torch.empty(stored.shape)
-        for row, grey in zip(noise, (stored.cpu() / self.divisor).numpy(), strict=True):
+        for row, grey in zip(noise, (stored.cpu() / self.divisor).float().numpy(), strict=True):
             generator.manual_seed(mix(str(self.noise), hashlib.blake2b(grey.data).hexdigest()))
             row.uniform_(generator=generator)
         return noise.clamp_(min=_LOWEST).to(stored.device)
@@ -257,7 +275,7 @@ class Split:
         """Data in memory whose noise is never drawn anew, as they have become; any other split as it is."""
         if self.draws == "fresh" or isinstance(self.raw, RowsOnDisk):
             return self
-        dtype = torch.uint8 if self.noise == "binarized" else torch.float32
+        dtype = torch.uint8 if self.noise == "binarized" else _real(self.raw.dtype)
         raw = torch.empty_like(self.raw, dtype=dtype)
         for part in self._slices():
             # On the CPU, so that all devices have the same bits.
@@ -294,6 +312,11 @@ class Split:
 
 def _are_bits(parts: Iterable[Tensor]) -> bool:
     return all(bool(((x == 0) | (x == 1)).all()) for x in parts)
+
+
+def _real(stored: torch.dtype) -> torch.dtype:
+    """Of the numbers that stored ones become."""
+    return stored if stored.is_floating_point else torch.float32
 
 
 def _gathered(raw: Tensor, index: Tensor) -> Tensor:
@@ -398,11 +421,17 @@ class Dataset:
         Raises:
             DataError: Stored values that are no whole numbers.
         """
+        low, high = self.range()
         if not all(split.is_whole() for split in self.splits.values()):
-            low, high = self.range()
             raise DataError(
                 f"Only whole numbers can be dequantised, and {self.name} holds fractions from {low:g} to "
                 f"{high:g}: give the whole numbers, and what to divide them by as data.divisor."
+            )
+        if max(-low, high) * self.train.divisor > _LARGEST_WITH_FRACTION:
+            raise DataError(
+                f"Whole numbers above {_LARGEST_WITH_FRACTION:,} cannot be dequantised, since float32 has "
+                f"too few numbers between them, and {self.name} goes from {low:g} to {high:g}: leave out "
+                "data.dequantize, which changes next to nothing of such numbers."
             )
         return self._noisy("dequantized")
 
@@ -424,6 +453,11 @@ class Dataset:
     def to(self, device: torch.device | str) -> Dataset:
         """The same data on a device: see :meth:`Split.to`."""
         return self._map(lambda split: split.to(device))
+
+    def rounded(self) -> Dataset:
+        """The same data, to the digits of float32."""
+        kinds = {split.raw.dtype for split in self.splits.values()}
+        return self._map(Split.rounded) if torch.float64 in kinds else self
 
     def fingerprint(self) -> str:
         """A short hash of the training rows and their divisor, to notice that a data file has changed."""

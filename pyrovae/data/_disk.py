@@ -18,6 +18,7 @@ from torch import Tensor
 _AHEAD, _READERS = 4, 2
 
 _CPU = torch.device("cpu")
+_KINDS = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float64: np.float64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,13 @@ class RowsOnDisk:
         array: The array that rows are taken from, (n, \\*event_shape), of real numbers.
         order: Which rows of the array these are, in which order; None for all of them.
         device: Where rows that are read are moved.
+        rounded: Whether numbers of more digits than float32 has are rounded to it when they are read.
     """
 
     array: NDArray[Any]
     order: NDArray[np.int64] | None = None
     device: torch.device = _CPU
+    rounded: bool = False
 
     def __len__(self) -> int:
         return len(self.array if self.order is None else self.order)
@@ -44,8 +47,11 @@ class RowsOnDisk:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What rows are read as: bytes where bytes or bits are stored, float32 elsewhere."""
-        return torch.uint8 if self.array.dtype in (np.uint8, np.bool_) else torch.float32
+        """What rows are read as: bytes where bytes or bits are stored, floating-point numbers elsewhere."""
+        if self.array.dtype in (np.uint8, np.bool_):
+            return torch.uint8
+        fits = self.rounded or np.can_cast(self.array.dtype, np.float32)
+        return torch.float32 if fits else torch.float64
 
     def numel(self) -> int:
         """The number of cells in all rows."""
@@ -63,6 +69,10 @@ class RowsOnDisk:
         """The same rows, moved to a device when they have been read."""
         return replace(self, device=device)
 
+    def float(self) -> RowsOnDisk:
+        """The same rows, in float32 when they have been read."""
+        return replace(self, rounded=True)
+
     def ahead(self, indices: Iterable[Tensor | slice]) -> Iterator[Tensor]:
         """The rows at each index in turn, read in the background shortly before they are wanted."""
         with ThreadPoolExecutor(_READERS, "pyrovae-rows") as readers:
@@ -79,7 +89,7 @@ class RowsOnDisk:
         place = index if isinstance(index, slice) else index.cpu().numpy()
         stored = self.array[place if self.order is None else self.order[place]]
         copied = not np.may_share_memory(stored, self.array)
-        kind = np.uint8 if self.dtype == torch.uint8 else np.float32
+        kind = _KINDS[self.dtype]
         rows = torch.from_numpy(stored.astype(kind, order="C", copy=not copied))
         return rows.pin_memory() if self.device.type == "cuda" else rows
 

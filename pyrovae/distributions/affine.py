@@ -10,13 +10,26 @@ from torch.distributions.transforms import AffineTransform
 from torch.types import _size
 
 
+class _Rounded(AffineTransform):
+    """The transformation y -> m + s y, whose inverse is rounded to the precision of s when x - m is known."""
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        super().__init__(loc, scale)
+        self.precision = scale.dtype
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        x: Tensor = super()._inverse(y)
+        return x.to(self.precision)
+
+
 class Affine(dist.TransformedDistribution):
     r"""The distribution of m + s y, for y from another one.
 
     .. math:: p(x) = \frac{1}{s}\, p_y\Bigl(\frac{x - m}{s}\Bigr)
 
     The density is that of y at (x - m) / s, where neither a large m / s nor an s whose square is no float32
-    loses digits, as both do in a location and a scale.
+    loses digits, as both do in a location and a scale. Where m is in float64, so are x, draws and means; y
+    and log-probabilities are as precise as s.
 
     Args:
         y: a univariate distribution, one for each cell.
@@ -32,7 +45,7 @@ class Affine(dist.TransformedDistribution):
     def __init__(self, y: Any, loc: Tensor, scale: Tensor) -> None:
         self.loc = loc
         self.scale = scale
-        super().__init__(y, AffineTransform(loc, scale), validate_args=False)
+        super().__init__(y, _Rounded(loc, scale), validate_args=False)
 
     @property
     def mean(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def bounded(values: Tensor, limit: float) -> Tensor:
+def bounded(values: Tensor, limit: float | Tensor) -> Tensor:
     r"""Any real numbers -> (-limit, limit), with slope 1 at 0.
 
     .. math:: y = \frac{x}{\sqrt{1 + x^2 / l^2}}
@@ -17,4 +17,5 @@ def bounded(values: Tensor, limit: float) -> Tensor:
         >>> bounded(torch.tensor([-1e3, 0.0, 4.0]), limit=3.0)
         tensor([-3.0000,  0.0000,  2.4000])
     """
-    return limit * values / torch.hypot(values, values.new_full((), limit))
+    ends = limit if isinstance(limit, Tensor) else values.new_full((), limit)
+    return limit * values / torch.hypot(values, ends)

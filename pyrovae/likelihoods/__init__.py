@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pyrovae import component
+from pyrovae.moments import Moments
 
 
 class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
@@ -35,6 +37,9 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
     calibrates: bool = False
     """Whether :meth:`calibrate` sets anything."""
 
+    standardizes: bool | None = None
+    """Whether encoder and decoder work in standard deviations of a cell; None where they never do."""
+
     def __init__(self, event_shape: Size) -> None:
         super().__init__()
         self.event_shape = event_shape
@@ -57,9 +62,18 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
         """
         return self(features)
 
+    @property
+    def precision(self) -> torch.dtype:
+        """Of the data that the likelihood is given: float64 where float32 cannot hold them."""
+        return torch.float32
+
     def seen(self, x: Tensor) -> Tensor:
         """The data as the encoder sees them, in the same shape: large counts as their logarithm, say."""
         return x
+
+    def widen(self) -> bool:
+        """Take data in float64 from now on; False for a likelihood that needs them in float32."""
+        return False
 
     def initialize(self, batches: Iterable[Tensor]) -> None:
         """Set what starts from the training data, before the first step.
@@ -67,6 +81,14 @@ class Likelihood(component.Component, nn.Module, ABC, family="likelihood"):
         Args:
             batches: the training data, each (n, \\*event_shape).
         """
+
+    def strains(self, found: Moments) -> Iterator[str]:
+        """What the bounds of this likelihood keep it from saying of data like these, in sentences.
+
+        Args:
+            found: mean, deviation and size of each cell of the training data.
+        """
+        return iter(())
 
     def calibrate(self, pairs: Iterable[tuple[TorchDistribution, Tensor]]) -> None:
         """Set buffers that follow from the training data; called after each epoch.

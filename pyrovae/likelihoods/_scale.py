@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from torch.nn.functional import softplus
 from pyrovae import device
 from pyrovae.distributions.affine import Affine
 from pyrovae.likelihoods import Likelihood
+from pyrovae.moments import Moments, moments
 
 UNIT_SCALE = math.log(math.e - 1.0)  # softplus(UNIT_SCALE) = 1
 
@@ -24,13 +25,19 @@ ScaleOrOptimal: TypeAlias = (
 )
 Floor: TypeAlias = Annotated[
     float,
-    Field(ge=1e-9, le=1e9, description="smallest scale that can be learned, in the unit of the data"),
+    Field(
+        ge=1e-9,
+        le=1e9,
+        description="smallest scale that can be learned, in the unit of the data, or in standard deviations "
+        "of a cell where these are standardised",
+    ),
 ]
 Standardize: TypeAlias = Annotated[
-    bool,
+    bool | Literal["auto"],
     Field(
         description="whether encoder, decoder, scale and floor work in standard deviations of a cell of the "
-        "training data from its mean; densities and draws stay in the unit of the data"
+        "training data from its mean, while densities and draws stay in the unit of the data; auto: for rows "
+        "of a table, whose datum has one axis"
     ),
 ]
 
@@ -43,7 +50,7 @@ class ScaledLikelihood(Likelihood):
         scale: a number, or ``learned``, ``per-pixel``, or, where :attr:`error_power` is set, ``optimal``.
         floor: smallest scale that can be learned.
         standardize: whether location and scale are in standard deviations of a cell of the training data from
-            its mean.
+            its mean; ``auto``: where a datum has one axis.
     """
 
     ceiling: ClassVar[float] = math.inf
@@ -58,12 +65,12 @@ class ScaledLikelihood(Likelihood):
     scale: Tensor | None
     unbounded_scale: nn.Parameter | None
     cell_mean: Tensor
-    """The m of each cell, where data are standardised."""
+    """The m of each cell, where data are standardised; float64 where float32 cannot hold the data."""
     cell_deviation: Tensor
-    """The s of each cell, where data are standardised."""
+    """The s of each cell, where data are standardised; as precise as what networks give and are given."""
 
     def __init__(
-        self, event_shape: Size, scale: float | str, floor: float, standardize: bool = False
+        self, event_shape: Size, scale: float | str, floor: float, standardize: bool | str = False
     ) -> None:
         super().__init__(event_shape)
         self.floor = floor
@@ -73,20 +80,37 @@ class ScaledLikelihood(Likelihood):
         self.register_buffer("scale", None if isinstance(fixed, str) else torch.tensor(float(fixed)))
         unbounded = nn.Parameter(torch.tensor(UNIT_SCALE)) if scale == "learned" else None
         self.register_parameter("unbounded_scale", unbounded)
-        self.standardize = standardize
-        if standardize:
+        self.standardizes = len(event_shape) == 1 if standardize == "auto" else bool(standardize)
+        if self.standardizes:
             self.register_buffer("cell_mean", torch.zeros(event_shape))
             self.register_buffer("cell_deviation", torch.ones(event_shape))
 
+    @property
+    def precision(self) -> torch.dtype:
+        return self.cell_mean.dtype if self.standardizes else torch.float32
+
+    def widen(self) -> bool:
+        if self.standardizes:
+            self.cell_mean = self.cell_mean.double()
+        return bool(self.standardizes)
+
     def seen(self, x: Tensor) -> Tensor:
         """The data in the unit of location and scale."""
-        return (x - self.cell_mean) / self.cell_deviation if self.standardize else x
+        if not self.standardizes:
+            return x
+        return ((x - self.cell_mean) / self.cell_deviation).to(self.cell_deviation.dtype)
 
     def of_data(self, p: TorchDistribution) -> TorchDistribution:
         """The distribution of a datum, from that of its cells in the unit of location and scale."""
-        if self.standardize:
-            p = Affine(p, self.cell_mean, self.cell_deviation)
-        return p.to_event(len(self.event_shape))
+        return self.in_unit_of_data(p).to_event(len(self.event_shape))
+
+    def in_unit_of_data(self, p: TorchDistribution) -> TorchDistribution:
+        """The distribution m + s y of each cell, from that of y."""
+        return Affine(p, self.cell_mean, self.cell_deviation) if self.standardizes else p
+
+    def of_cells(self, given_code: TorchDistribution) -> TorchDistribution:
+        """The distribution of each cell in the unit of location and scale, from that of a datum."""
+        return given_code.base_dist.base_dist if self.standardizes else given_code.base_dist
 
     def loc_and_scale(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The first feature of each cell, and a scale for each cell or for all of them."""
@@ -104,17 +128,21 @@ class ScaledLikelihood(Likelihood):
 
     def initialize(self, batches: Iterable[Tensor]) -> None:
         """Set m and s, and start a learned scale where a cell would vary as much as all cells do."""
-        if not self.standardize and self.unbounded_scale is None:
+        if not self.standardizes and self.unbounded_scale is None:
             return
-        mean, variance = _moments(batches)
-        if self.standardize:
-            self.cell_mean.copy_(mean)
-            self.cell_deviation.copy_(variance.sqrt())
-            self.cell_deviation.masked_fill_(self.cell_deviation == 0, 1.0)
-            mean, variance = torch.zeros_like(mean), variance / self.cell_deviation.double().square()
+        found = moments(batches)
+        mean, deviation = found.mean, found.deviation
+        if self.standardizes:
+            self.set_unit(found)
+            mean, deviation = torch.zeros_like(mean), deviation / self.cell_deviation.double()
         if self.unbounded_scale is not None:
-            deviation = (variance.mean() + mean.var(correction=0)).sqrt().item()
-            nn.init.constant_(self.unbounded_scale, self._unbounded(deviation / self.unit_deviation))
+            of_all_cells = (deviation.square().mean() + mean.var(correction=0)).sqrt().item()
+            nn.init.constant_(self.unbounded_scale, self._unbounded(of_all_cells / self.unit_deviation))
+
+    def set_unit(self, found: Moments) -> None:
+        """Set m and s from the moments of what is normal, say, in each cell."""
+        self.cell_mean.copy_(found.mean)
+        self.cell_deviation.copy_(found.deviation.where(found.deviation > 0, 1.0))
 
     def _unbounded(self, scale: float) -> float:
         """The s that gives a scale, which is first brought inside the bounds, where s is finite."""
@@ -135,21 +163,12 @@ class ScaledLikelihood(Likelihood):
 
     def _errors(self, given_code: TorchDistribution, x: Tensor) -> Tensor:
         """How far means are from the data, in the unit of the scale."""
-        if not self.standardize:
-            return given_code.mean - x
-        return given_code.base_dist.base_dist.mean - self.seen(x)
+        return self.of_cells(given_code).mean - self.seen(x)
 
-
-def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each cell, in one pass; 0 exactly is the variance of a cell that never varies.
-
-    In float64 a sum of equal numbers of float32 is exact, up to 500 million of them.
-    """
-    rows, mean, squares = 0, torch.tensor(0.0), torch.tensor(0.0)
-    for x in batches:
-        of_batch = x.mean(0, dtype=torch.float64)
-        gap, both = of_batch - mean, rows + len(x)
-        squares = squares + (x.double() - of_batch).square().sum(0) + gap.square() * (rows * len(x) / both)
-        mean = mean + gap * (len(x) / both)
-        rows = both
-    return mean, squares / rows
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Take m as precise as it was saved; weights that were saved without m and s have 0 and 1."""
+        if self.standardizes:
+            mean = state_dict.setdefault(f"{prefix}cell_mean", torch.zeros(self.event_shape))
+            state_dict.setdefault(f"{prefix}cell_deviation", torch.ones(self.event_shape))
+            self.cell_mean = self.cell_mean.to(mean.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *others)

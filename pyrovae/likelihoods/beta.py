@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
 import pyro.distributions as dist
@@ -13,6 +14,7 @@ from pyrovae import supports
 from pyrovae.distributions.beta import Beta as PreciseBeta
 from pyrovae.distributions.bounded import bounded
 from pyrovae.likelihoods import Likelihood
+from pyrovae.moments import Moments
 
 
 class Beta(Likelihood):
@@ -66,6 +68,17 @@ class Beta(Likelihood):
         self.features = 2
         self.smallest = smallest
         self.largest = largest
+
+    def strains(self, found: Moments) -> Iterator[str]:
+        mean = found.mean[found.deviation > 0]
+        end = self.smallest / (2 * self.smallest + self.largest)
+        if bool((mean < 2 * end).any()) or bool((mean > 1 - 2 * end).any()):
+            yield (
+                f"likelihood.smallest = {self.smallest:g} and likelihood.largest = {self.largest:g} keep all "
+                f"means between {end:.2g} and {1 - end:.2g}, and cells of these data have means from "
+                f"{mean.min():.2g} to {mean.max():.2g}: set data.divisor so that the data fill (0, 1), or "
+                "raise largest"
+            )
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         f, g = features.unbind(-1 - len(self.event_shape))

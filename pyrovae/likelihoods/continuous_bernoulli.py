@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import pyro.distributions as dist
@@ -12,6 +13,7 @@ from torch.distributions import constraints
 from pyrovae.distributions.bounded import bounded
 from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli as Exponential
 from pyrovae.likelihoods import Likelihood
+from pyrovae.moments import Moments
 
 
 class ContinuousBernoulli(Likelihood):
@@ -50,6 +52,16 @@ class ContinuousBernoulli(Likelihood):
     ) -> None:
         super().__init__(event_shape)
         self.bound = bound
+
+    def strains(self, found: Moments) -> Iterator[str]:
+        end = 1 / self.bound
+        mean = found.mean[found.deviation > 0]
+        if bool((mean < end).all()) or bool((mean > 1 - end).all()):
+            yield (
+                f"likelihood.bound = {self.bound:g} keeps all means between {end:.2g} and {1 - end:.2g}, and "
+                f"the means of all cells of these data, {mean.min():.2g} to {mean.max():.2g}, lie outside: "
+                "set data.divisor so that the data fill [0, 1], or raise the bound"
+            )
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         logits = bounded(features.squeeze(-1 - len(self.event_shape)), self.bound)

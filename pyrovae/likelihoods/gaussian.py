@@ -18,15 +18,15 @@ class Gaussian(ScaledLikelihood):
 
     .. math:: p(x|z) = \prod_i \mathcal{N}\bigl(x_i;\, m_i + s_i f_i(z), (s_i \sigma_i)^2\bigr)
 
-    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
-    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    With ``standardize``, m_i and s_i are mean and standard deviation of cell i in the training data (s_i = 1
+    where it never varies), which ``program.initialize`` sets and the weights keep; else they are 0 and 1. The
     encoder sees (x_i - m_i) / s_i, and sigma and its floor are in the unit s_i. Densities, means and draws
     are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       sigma
     ==============  ===============================================================================
-    a number        fixed, in the unit of the data
+    a number        fixed, in the unit s_i
     ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts at the
                     standard deviation of all cells of the training data
     ``per-pixel``   floor + softplus(t_i(z)), from the decoder
@@ -39,10 +39,11 @@ class Gaussian(ScaledLikelihood):
 
     Args:
         event_shape: the shape of one datum.
-        scale: a fixed standard deviation in the unit of the data, or how it is found.
-        floor: smallest scale that can be learned, in the unit of the data. Without one, the density of a cell
+        scale: a fixed standard deviation in the unit s_i, or how it is found.
+        floor: smallest scale that can be learned, in the unit s_i. Without one, the density of a cell
             that never varies would grow without bound.
-        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean;
+            ``auto``: where a datum has one axis, as a row of a table has.
 
     Source: Rybkin, Daniilidis and Levine, *Simple and Effective VAE Training with Calibrated Decoders*
     (sigma-VAE), 2021, equations 4 and 5.
@@ -61,10 +62,10 @@ class Gaussian(ScaledLikelihood):
         *,
         scale: Annotated[
             ScaleOrOptimal,
-            Field(description="standard deviation of a cell, in the unit of the data, or how it is found"),
+            Field(description="standard deviation of a cell in the unit of networks, or how it is found"),
         ] = "optimal",
         floor: Floor = 0.01,
-        standardize: Standardize = False,
+        standardize: Standardize = "auto",
     ) -> None:
         super().__init__(event_shape, scale, floor, standardize)
 

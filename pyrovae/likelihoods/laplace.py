@@ -18,15 +18,15 @@ class Laplace(ScaledLikelihood):
 
     .. math:: p(x|z) = \prod_i \frac{1}{2 s_i b_i} e^{-|x_i - m_i - s_i f_i(z)| / (s_i b_i)}
 
-    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
-    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    With ``standardize``, m_i and s_i are mean and standard deviation of cell i in the training data (s_i = 1
+    where it never varies), which ``program.initialize`` sets and the weights keep; else they are 0 and 1. The
     encoder sees (x_i - m_i) / s_i, and b and its floor are in the unit s_i. Densities, means and draws
     are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       the mean absolute error b; the standard deviation is sqrt(2) b
     ==============  ===============================================================================
-    a number        fixed, in the unit of the data
+    a number        fixed, in the unit s_i
     ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
                     standard deviation is that of all cells of the training data
     ``per-pixel``   floor + softplus(t_i(z)), from the decoder
@@ -39,9 +39,10 @@ class Laplace(ScaledLikelihood):
 
     Args:
         event_shape: the shape of one datum.
-        scale: a fixed mean absolute error in the unit of the data, or how it is found.
-        floor: smallest scale that can be learned, in the unit of the data.
-        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
+        scale: a fixed mean absolute error in the unit s_i, or how it is found.
+        floor: smallest scale that can be learned, in the unit s_i.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean;
+            ``auto``: where a datum has one axis, as a row of a table has.
 
     Source: Norton, *The Double Exponential Distribution: Using Calculus to Find a Maximum Likelihood
     Estimator*, 1984.
@@ -61,10 +62,10 @@ class Laplace(ScaledLikelihood):
         *,
         scale: Annotated[
             ScaleOrOptimal,
-            Field(description="mean absolute error of a cell, in the unit of the data, or how it is found"),
+            Field(description="mean absolute error of a cell in the unit of networks, or how it is found"),
         ] = "optimal",
         floor: Floor = 0.01,
-        standardize: Standardize = False,
+        standardize: Standardize = "auto",
     ) -> None:
         super().__init__(event_shape, scale, floor, standardize)
 

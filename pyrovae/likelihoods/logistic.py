@@ -20,15 +20,15 @@ class Logistic(ScaledLikelihood):
     .. math:: p(x|z) = \prod_i \frac{e^{-u_i}}{s_i b_i (1 + e^{-u_i})^2}, \qquad
        u_i = \frac{x_i - m_i - s_i f_i(z)}{s_i b_i}
 
-    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
-    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    With ``standardize``, m_i and s_i are mean and standard deviation of cell i in the training data (s_i = 1
+    where it never varies), which ``program.initialize`` sets and the weights keep; else they are 0 and 1. The
     encoder sees (x_i - m_i) / s_i, and b and its floor are in the unit s_i. Densities, means and draws
     are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       b; the standard deviation is b pi / sqrt(3)
     ==============  ===============================================================================
-    a number        fixed, in the unit of the data
+    a number        fixed, in the unit s_i
     ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
                     standard deviation is that of all cells of the training data
     ``per-pixel``   floor + softplus(t_i(z)), from the decoder
@@ -39,9 +39,10 @@ class Logistic(ScaledLikelihood):
 
     Args:
         event_shape: the shape of one datum.
-        scale: a fixed scale in the unit of the data, or how it is found.
-        floor: smallest scale that can be learned, in the unit of the data.
-        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
+        scale: a fixed scale in the unit s_i, or how it is found.
+        floor: smallest scale that can be learned, in the unit s_i.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean;
+            ``auto``: where a datum has one axis, as a row of a table has.
 
     Source: Johnson, Kotz and Balakrishnan, *Continuous Univariate Distributions*, volume 2, 1995, chapter 23.
 
@@ -58,10 +59,10 @@ class Logistic(ScaledLikelihood):
         event_shape: Size,
         *,
         scale: Annotated[
-            Scale, Field(description="scale of a cell, in the unit of the data, or how it is found")
+            Scale, Field(description="scale of a cell in the unit of networks, or how it is found")
         ] = "learned",
         floor: Floor = 0.01,
-        standardize: Standardize = False,
+        standardize: Standardize = "auto",
     ) -> None:
         super().__init__(event_shape, scale, floor, standardize)
 

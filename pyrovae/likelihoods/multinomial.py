@@ -53,7 +53,7 @@ class Multinomial(CountLikelihood):
 
     def conditioned(self, features: Tensor, x: Tensor) -> dist.TorchDistribution:
         logits = features.squeeze(-1 - len(self.event_shape))
-        return self._given_total(x.flatten(x.dim() - len(self.event_shape)).sum(-1), logits)
+        return self._given_total(x.flatten(x.dim() - len(self.event_shape)).double().sum(-1), logits)
 
     def _given_total(self, total: Tensor, logits: Tensor) -> dist.TorchDistribution:
         batch_shape = logits.shape[: logits.dim() - len(self.event_shape)]
@@ -62,6 +62,6 @@ class Multinomial(CountLikelihood):
 
     def initialize(self, batches: Iterable[Tensor]) -> None:
         """Keep the totals of the training data at equally spaced ranks."""
-        totals = torch.cat([x.flatten(1).sum(1) for x in batches]).sort().values
+        totals = torch.cat([x.flatten(1).double().sum(1) for x in batches]).sort().values
         ranks = (2 * torch.arange(STORED_TOTALS) + 1) * len(totals) // (2 * STORED_TOTALS)
         self.totals.copy_(totals[ranks])

@@ -14,16 +14,16 @@ class NegativeBinomial(OverdispersedLikelihood):
 
     .. math:: P(x|z) = \prod_i \frac{\Gamma(x_i + r_i)}{\Gamma(r_i)\, x_i!}
        \Bigl(\frac{r_i}{r_i + \mu_i}\Bigr)^{r_i} \Bigl(\frac{\mu_i}{r_i + \mu_i}\Bigr)^{x_i}, \qquad
-       \log \mu_i = \frac{f_i(z)}{\sqrt{1 + f_i(z)^2 / 15^2}}
+       \log \mu_i = \log u_i + \frac{f_i(z)}{\sqrt{1 + f_i(z)^2 / 15^2}}
 
     ==============  ===============================================================================
-    ``dispersion``  the logarithm of the inverse dispersion r, bounded as that of mu
+    ``dispersion``  the logarithm of the inverse dispersion r, between -15 and 15
     ==============  ===============================================================================
     ``learned``     one number for each cell of a datum, trained with the weights
     ``per-pixel``   from the decoder
     ==============  ===============================================================================
 
-    The encoder sees log(1 + x).
+    The unit u_i and what the encoder sees are those of ``poisson``.
 
     Args:
         event_shape: the shape of one datum.

@@ -21,15 +21,15 @@ class StudentT(ScaledLikelihood):
        {s_i \sigma_i \sqrt{\nu \pi}\, \Gamma\bigl(\frac{\nu}{2}\bigr)}
        \Bigl(1 + \frac{(x_i - m_i - s_i f_i(z))^2}{\nu (s_i \sigma_i)^2}\Bigr)^{-(\nu + 1) / 2}
 
-    Here m_i = 0 and s_i = 1; with ``standardize``, they are mean and standard deviation of cell i in the
-    training data (s_i = 1 where it never varies), which ``program.initialize`` sets and the weights keep. The
+    With ``standardize``, m_i and s_i are mean and standard deviation of cell i in the training data (s_i = 1
+    where it never varies), which ``program.initialize`` sets and the weights keep; else they are 0 and 1. The
     encoder sees (x_i - m_i) / s_i, and sigma and its floor are in the unit s_i. Densities, means and draws
     are of the data as they are.
 
     ==============  ===============================================================================
     ``scale``       sigma; the variance is sigma squared times nu / (nu - 2)
     ==============  ===============================================================================
-    a number        fixed, in the unit of the data
+    a number        fixed, in the unit s_i
     ``learned``     one number for all cells, floor + softplus(t), trained with the weights; starts where the
                     standard deviation is that of all cells of the training data
     ``per-pixel``   floor + softplus(t_i(z)), from the decoder
@@ -42,9 +42,10 @@ class StudentT(ScaledLikelihood):
     Args:
         event_shape: the shape of one datum.
         df: degrees of freedom nu; the fewer, the heavier the tails.
-        scale: a fixed scale in the unit of the data, or how it is found.
-        floor: smallest scale that can be learned, in the unit of the data.
-        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean.
+        scale: a fixed scale in the unit s_i, or how it is found.
+        floor: smallest scale that can be learned, in the unit s_i.
+        standardize: whether encoder, decoder and scale work in standard deviations of a cell from its mean;
+            ``auto``: where a datum has one axis, as a row of a table has.
 
     Source: Takahashi, Iwata, Yamanaka, Yamada and Yagi, *Student-t Variational Autoencoder for Robust Density
     Estimation*, 2018, section 3, with degrees of freedom that are an option.
@@ -65,10 +66,10 @@ class StudentT(ScaledLikelihood):
             float, Field(gt=2, le=100, description="degrees of freedom; the fewer, the heavier the tails")
         ] = 5.0,
         scale: Annotated[
-            Scale, Field(description="scale of a cell, in the unit of the data, or how it is found")
+            Scale, Field(description="scale of a cell in the unit of networks, or how it is found")
         ] = "learned",
         floor: Floor = 0.01,
-        standardize: Standardize = False,
+        standardize: Standardize = "auto",
     ) -> None:
         super().__init__(event_shape, scale, floor, standardize)
         self.df = float(df)

@@ -17,8 +17,8 @@ class ZeroInflatedNegativeBinomial(OverdispersedLikelihood):
        \Bigl(\frac{r_i}{r_i + \mu_i}\Bigr)^{r_i} \Bigl(\frac{\mu_i}{r_i + \mu_i}\Bigr)^{x_i}
 
     The features of a cell are the logit of pi, the logarithm of mu and, where the dispersion is
-    ``per-pixel``, that of the inverse dispersion r; both logarithms with the bound of ``negative-binomial``,
-    which also says what the dispersion is. The encoder sees log(1 + x).
+    ``per-pixel``, that of the inverse dispersion r; both logarithms as ``negative-binomial`` has them, which
+    also says what the dispersion is. The encoder sees what that of ``poisson`` sees.
 
     Args:
         event_shape: the shape of one datum.

@@ -67,6 +67,11 @@ class Program(component.Component, nn.Module, ABC, family="program"):
         return _trial.codes(self)
 
     @property
+    def precision(self) -> torch.dtype:
+        """Of the data that a program which scores them itself is given."""
+        return torch.float32
+
+    @property
     def scorer(self) -> Any:
         """The component that scores data, and so says which ones it takes."""
         return self
