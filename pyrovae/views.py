@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyrovae import codes, corruption, embed, generate, predict, walks
-from pyrovae.data import Split
+from pyrovae.data import Split, from_arrays
 from pyrovae.preparation import Prepared
 from pyrovae.programs import Program
 from pyrovae.randomness import Seed, seed_of
@@ -56,9 +56,10 @@ class Views:
         """The expected data E[x|z] at codes z, (n, code size) to (n, \\*event_shape).
 
         Raises:
-            DataError: the codes are not of the program's size.
+            DataError: the codes are not of the program's size, or not finite.
         """
-        return _data(self, codes.decode(self.program_, torch.as_tensor(np.asarray(codes_, np.float32))).mean)
+        given = from_arrays(codes_, name="codes", validation=0.0, test=0.0).train.rows(slice(None))
+        return _data(self, codes.decode(self.program_, given.float()).mean)
 
     inverse_transform = decode
 
@@ -309,9 +310,9 @@ def _data(vae: Trained, values: Tensor) -> Array:
 
 
 def _datum(vae: Trained, x: Any) -> Tensor:
-    """One datum; a row of a DataFrame is a series, whose index has the names of the columns."""
+    """One datum; a row of a DataFrame is a series, whose index has the names of the columns; masks stay."""
     is_series = hasattr(x, "to_frame") and hasattr(x, "index")
-    return vae._rows(x.to_frame().T if is_series else np.asarray(x)[None]).rows(slice(1))[0]
+    return vae._rows(x.to_frame().T if is_series else np.asanyarray(x)[None]).rows(slice(1))[0]
 
 
 def _ends(vae: Trained, start: ArrayLike, end: ArrayLike) -> Tensor:

@@ -264,6 +264,19 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         r"this DataLoader chooses rows .*torch\.cat",
     ),
+    "a loader with batches of a subset": (
+        lambda: torch_data.DataLoader(
+            torch_data.TensorDataset(torch.from_numpy(ROWS)),
+            batch_sampler=torch_data.BatchSampler(torch_data.SubsetRandomSampler([0, 1]), 2, False),
+        ),
+        "chooses rows or makes batches in its own way",
+    ),
+    "a loader with a list of batches": (
+        lambda: torch_data.DataLoader(
+            torch_data.TensorDataset(torch.from_numpy(ROWS)), batch_sampler=[[0, 1], [3, 4]]
+        ),
+        "chooses rows or makes batches in its own way",
+    ),
     "a loader of its own batches": (
         lambda: torch_data.DataLoader(torch_data.TensorDataset(torch.from_numpy(ROWS)), collate_fn=len),
         "makes batches in its own way",

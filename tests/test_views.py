@@ -180,3 +180,13 @@ def test_scikit_learn_clones_sets_and_searches_it() -> None:
     assert clone(given).set_params(random_state=7).random_state == 7
     search = GridSearchCV(VAE(**SMALL, random_state=0), {"latent_dim": [1, 2]}, cv=2).fit(X)
     assert search.best_params_["latent_dim"] in (1, 2)
+
+
+def test_what_is_masked_is_missing_in_single_data_and_in_codes_too(vae: VAE) -> None:
+    hidden = np.ma.masked_array(X[0], np.eye(8))
+    with pytest.raises(DataError, match="missing or not finite"):
+        vae.interpolate(hidden, X[1])
+    with pytest.raises(DataError, match="missing or not finite"):
+        vae.traverse(X, at=hidden)
+    with pytest.raises(DataError, match="codes: 1 of 2 rows hold values that are missing"):
+        vae.decode(np.ma.masked_array(np.zeros((2, 3)), [[0, 0, 0], [0, 1, 0]]))

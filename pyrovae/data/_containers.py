@@ -285,16 +285,18 @@ def _tensor_data(place: str, values: torch_data.TensorDataset) -> Contents:
 
 def _loader(place: str, loader: torch_data.DataLoader[Any]) -> Contents:
     """The data set of a loader that only cuts it into batches."""
-    sampler: Any = loader.sampler
+    batches: Any = loader.batch_sampler
+    sampler: Any = loader.sampler if batches is None else getattr(batches, "sampler", None)
     each_once = type(sampler) is torch_data.SequentialSampler or (
         type(sampler) is torch_data.RandomSampler
         and not sampler.replacement
         and sampler.num_samples == len(sampler.data_source)
     )
-    if not each_once or loader.collate_fn not in (
+    cuts_only = type(batches) in (torch_data.BatchSampler, type(None)) and loader.collate_fn in (
         torch_data.default_collate,
         torch_data.default_convert,
-    ):
+    )
+    if not each_once or not cuts_only:
         raise DataError(
             f"{place}: this DataLoader chooses rows or makes batches in its own way; give the rows, as "
             "torch.cat([x for x, *_ in loader])."
