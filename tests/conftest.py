@@ -48,10 +48,12 @@ def _same_process_before_and_after() -> Iterator[None]:
     assert after == before, "the test changed a setting of the whole process"
 
 
-@pytest.fixture(autouse=True)
-def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_terminal() -> Iterator[None]:
     """Tables are as wide as in a pipe; pytest-xdist tells its workers how wide its own terminal is."""
-    monkeypatch.delenv("COLUMNS", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ def test_an_example_is_short(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_compare_priors_prints_a_row_for_each_prior_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, path = run("compare_priors.py", tmp_path, "--epochs", "2").splitlines()
     assert [row.split()[0] for row in rows] == ["normal", "mixture", "vamp", "flow", "sphere"]
@@ -31,6 +32,7 @@ def test_compare_priors_prints_a_row_for_each_prior_and_saves_a_figure(tmp_path:
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rate_distortion_prints_a_row_for_each_beta_and_saves_a_figure(tmp_path: Path) -> None:
     arguments = ("--epochs", "3", "--sweep-beta", "0.1,4", "--out", "curve.png")
     *rows, path = run("rate_distortion.py", tmp_path, *arguments).splitlines()
@@ -46,6 +48,7 @@ def test_rate_distortion_prints_a_row_for_each_beta_and_saves_a_figure(tmp_path:
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_custom_prior_prints_a_row_for_both_priors_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, path = run("custom_prior.py", tmp_path, "--epochs", "2").splitlines()
     assert [row.split()[0] for row in rows] == ["normal", "ring"]
@@ -53,6 +56,7 @@ def test_custom_prior_prints_a_row_for_both_priors_and_saves_a_figure(tmp_path: 
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_custom_program_prints_its_bound_below_its_likelihood_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, path = run("custom_program.py", tmp_path, "--epochs", "2").splitlines()
     found = [re.search(r"^(.*): ([+-]?\d+\.\d\d) \+- \d+\.\d\d nats per datum$", row) for row in rows]
@@ -64,6 +68,7 @@ def test_custom_program_prints_its_bound_below_its_likelihood_and_saves_a_figure
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_posterior_predictive_prints_expected_and_actual_errors_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, path = run("posterior_predictive.py", tmp_path, "--epochs", "2").splitlines()
     assert [row.split()[0] for row in rows] == [
@@ -80,6 +85,7 @@ def test_posterior_predictive_prints_expected_and_actual_errors_and_saves_a_figu
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_anomaly_prints_the_area_of_every_score_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, path = run("anomaly.py", tmp_path, "--epochs", "2", "--digit", "0").splitlines()
     found = [re.fullmatch(r"digit 0: (.+?) +AUROC (\d\.\d{3}) \+- (\d\.\d{3})", row) for row in rows]
@@ -89,6 +95,7 @@ def test_anomaly_prints_the_area_of_every_score_and_saves_a_figure(tmp_path: Pat
     assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_latent_walk_prints_a_row_for_each_variable_and_saves_a_figure(tmp_path: Path) -> None:
     *rows, way, path = run("latent_walk.py", tmp_path, "--epochs", "2", "--latent-dim", "3").splitlines()
     found = [

@@ -212,6 +212,7 @@ def test_pyros_own_bound_is_the_same_from_the_same_noise(make: Build) -> None:
 # Gradients of codes with gradients through draws.
 
 
+@pytest.mark.slow
 def test_the_doubly_reparameterised_gradient_is_the_same_in_expectation() -> None:
     exact = solve(2, shift=0.4, stretch=1.4)
     x = exact.x[:3]

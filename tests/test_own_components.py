@@ -308,6 +308,7 @@ def test_a_run_with_code_of_its_own_loads_only_where_it_is_trusted(
     assert all(torch.equal(weights[name], value) for name, value in loaded.program_.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_trusted_run_does_all_that_others_do(file: Path) -> None:
     train("--network", "my_nets.py:MyPair")
     commands = [

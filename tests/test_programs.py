@@ -141,7 +141,7 @@ def test_a_tenth_of_all_combinations_trains(capsys: pytest.CaptureFixture[str]) 
     assert not failures
 
 
-@each(COMBINATIONS, "combination")
+@each([Combination(pair) for pair in FITTING] + OPTIONS, "combination")
 def test_the_state_dict_of_a_program_gives_identical_numbers(combination: Combination) -> None:
     program, x = prepared(combination)
     other = combination.make(seed=2)
