@@ -141,16 +141,22 @@ def stepping(batches: Iterable[Tensor], report: Report) -> Iterator[Tensor]:
         report.step()
 
 
-def epoch_line(metrics: Any, epochs: int, terms: Mapping[str, str]) -> str:
+BELOW_ZERO = "estimated from one draw of z a datum, so it can be below 0; the KL itself cannot"
+"""What to say of a KL below 0: one in closed form never is."""
+
+
+def epoch_line(metrics: Any, epochs: int, terms: Mapping[str, str], *, is_kl: bool = True) -> str:
     """The numbers of an epoch in one line.
 
     Args:
         metrics: of the epoch.
         epochs: how many there are in all.
         terms: what ``elbo`` and ``kl`` are called.
+        is_kl: whether ``kl`` is a KL, which only an estimate of it can be below 0.
     """
     validation = f", validation {metrics['validation_elbo']:.2f}" if "validation_elbo" in metrics else ""
+    remark = f" ({BELOW_ZERO})" if is_kl and metrics["train_kl"] < 0 else ""
     return (
         f"epoch {metrics['epoch']}/{epochs}: {terms['elbo']} {metrics['train_elbo']:.2f}{validation}, "
-        f"{terms['kl']} {metrics['train_kl']:.2f} nats, {metrics['examples_per_second']:,.0f}/s"
+        f"{terms['kl']} {metrics['train_kl']:.2f} nats{remark}, {metrics['examples_per_second']:,.0f}/s"
     )

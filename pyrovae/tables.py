@@ -72,6 +72,7 @@ def trained(run: Run, path: Path) -> dict[str, Any]:
 
 def print_history(run: Run, path: Path) -> None:
     """The table at the end of a training, and where the run is."""
+    from pyrovae.progress import BELOW_ZERO
     from pyrovae.train import best_epoch
 
     history: list[dict[str, Any]] = [dict(line) for line in run.history]
@@ -84,12 +85,16 @@ def print_history(run: Run, path: Path) -> None:
         terms.append(best_of)
         headings.append(f"{part} loss")
     table = console.table(*map(console.heading, ("nats per datum", "epoch", *headings)))
+    kls = []
     for name, epoch in {"last": len(history), "best": best_epoch(run.history)}.items():
         metrics = history[epoch - 1]
+        kls.append(metrics[f"{part}_kl"])
         table.add_row(
             name, str(epoch), *(f"{metrics[term]:.2f}" if term in metrics else "-" for term in terms)
         )
     _print(table)
+    if min(kls) < 0 and run.program.codes.is_density:
+        print(f"{part} {run.terms['kl']}: {BELOW_ZERO}")
     print(path)
 
 

@@ -333,7 +333,7 @@ class VAE(Views, TransformerMixin, BaseEstimator):
             say(console, line)
         with reporting(console, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step, report.note):
-                report.say(epoch_line(metrics, epochs, run.terms))
+                report.say(epoch_line(metrics, epochs, run.terms, is_kl=run.program.codes.is_density))
 
 
 def _plain(value: Any) -> Any:

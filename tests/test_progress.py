@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from rich.console import Console
 
 from pyrovae import progress
-from pyrovae.progress import reporting
+from pyrovae.config import resolve
+from pyrovae.progress import BELOW_ZERO, epoch_line, reporting
+from pyrovae.run import Run
+from pyrovae.tables import print_history
 
 MESSAGE = "epoch 100/100: ELBO -1234.56, validation -1234.56, KL 12.34 nats, 123,456/s [all of it]"
 
@@ -109,3 +113,26 @@ def test_nothing_warns_when_it_is_imported(before: str, setting: str) -> None:
     program = f"{before}\nfrom pyrovae import VAE\nfrom pyrovae.priors import Normal"
     end = subprocess.run([sys.executable, "-W", setting, "-c", program], capture_output=True, text=True)
     assert (end.returncode, end.stderr) == (0, "")
+
+
+METRICS = {"epoch": 1, "train_elbo": -3.0, "train_kl": -0.1, "examples_per_second": 10.0}
+
+
+def test_a_kl_below_0_is_said_to_be_an_estimate_at_the_line() -> None:
+    terms = {"elbo": "ELBO", "kl": "KL"}
+    assert f"KL -0.10 nats ({BELOW_ZERO})" in epoch_line(METRICS, 2, terms)
+    assert BELOW_ZERO not in epoch_line({**METRICS, "train_kl": 0.1}, 2, terms)
+    assert BELOW_ZERO not in epoch_line(METRICS, 2, terms, is_kl=False)  # a penalty may well be below 0
+
+
+@pytest.mark.parametrize("posterior", ["normal", "delta"])
+def test_the_table_of_a_training_says_it_of_a_kl_below_0_and_of_no_penalty(
+    posterior: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.start(resolve({"posterior": posterior, "data": {"limit": 60}, "train": {"epochs": 1}}))
+    for _ in run.train():
+        pass
+    for kl in (-0.1, 0.1):
+        run.history[-1]["validation_kl"] = kl
+        print_history(run, Path("run"))
+        assert (BELOW_ZERO in capsys.readouterr().out) == (kl < 0 and posterior == "normal")

@@ -184,7 +184,7 @@ def _train(run: Run, terminal: Console) -> None:
     try:
         with reporting(terminal, epochs * steps, len(run.history) * steps) as report:
             for metrics in run.train(report.step, report.note):
-                report.say(epoch_line(metrics, epochs, run.terms))
+                report.say(epoch_line(metrics, epochs, run.terms, is_kl=run.program.codes.is_density))
     except KeyboardInterrupt:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
         say(terminal, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
