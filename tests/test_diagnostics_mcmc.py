@@ -22,7 +22,7 @@ from pyrovae.density import Density
 from pyrovae.diagnostics import Findings, Subject, Unavailable, _points
 from pyrovae.diagnostics._simulated import simulated
 from pyrovae.diagnostics.ais import AIS, Noise, Path, schedule
-from pyrovae.diagnostics.gaps import Estimates, Gaps
+from pyrovae.diagnostics.gaps import Estimates, Gaps, _differentiable_elbo
 from pyrovae.diagnostics.refinement import Refinement
 from pyrovae.evaluate import inspected
 from pyrovae.programs import Program
@@ -712,3 +712,45 @@ def test_a_program_of_the_users_own_has_no_features_to_optimise_and_yet_moves() 
     assert abs(from_guide.value - from_prior.value) < Z * error < 1.5
     rows = means(found(Refinement(warmup=50, steps=50, leapfrog=4), Bounded(), x))
     assert rows["refinement_after"].value > rows["refinement_before"].value
+
+
+def test_temperatures_are_those_of_the_sigmoid_over_4_to_both_sides() -> None:
+    # Grosse, Ghahramani and Adams, 2015, section 6.1, with numbers of another program.
+    def sigmoid(value: float) -> float:
+        return 1 / (1 + math.exp(-value))
+
+    low, high = sigmoid(-4.0), sigmoid(4.0)
+    expected = [(sigmoid(4 * (2 * k / 5 - 1)) - low) / (high - low) for k in range(6)]
+    assert schedule(5).tolist() == pytest.approx(expected, abs=1e-12)
+    assert schedule(1).tolist() == [0, 1]
+
+
+def test_gaps_correct_log_p_by_half_the_squared_error() -> None:
+    best = 0.5 * torch.randn(200, 7, dtype=torch.float64)
+    found = Estimates.of(torch.zeros(200, 7).double(), best)
+    weights = best.exp()
+    squared = weights.var(0) / weights.mean(0).square() / 200
+    torch.testing.assert_close(found.log_likelihood, weights.mean(0).log() + squared / 2)
+    torch.testing.assert_close(found.log_likelihood_error, squared.sqrt())
+    torch.testing.assert_close(found.gap, found.log_likelihood)
+    torch.testing.assert_close(found.amortisation, best.mean(0))
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_the_gradient_of_features_through_discrete_draws_has_no_bias(make: Build, draws: int) -> None:
+    program = make(prior="bernoulli", posterior="bernoulli", latent_dim=1, likelihood="gaussian").double()
+    x = torch.randn(1, 6, dtype=torch.float64)
+    features = program.network.encoder(x).detach().requires_grad_()
+    codes = torch.tensor([[0.0], [1.0]], dtype=torch.float64).unsqueeze(1)
+    q = program.posterior(features)
+    log_q = torch.stack([q.log_prob(code) for code in codes])
+    log_p = program.decode(codes).log_prob(x) + program.prior(program.encode).log_prob(codes)
+    (exact,) = torch.autograd.grad((log_q.exp() * (log_p - log_q)).sum(), features)
+
+    tiled = features.detach().repeat_interleave(4000, 0).requires_grad_()
+    noise = DatumNoise((0, "gradient"), range(4000))
+    gain = _differentiable_elbo(program, x.expand(4000, -1), tiled, noise, draws)
+    (drawn,) = torch.autograd.grad(gain.sum(), tiled)
+    error = drawn.std(0) / 4000**0.5
+    assert exact.abs().max() > 20 * error.max()
+    assert ((drawn.mean(0) - exact[0]).abs() < 4 * error).all()

@@ -140,6 +140,16 @@ def test_clip_bounds_the_norm_of_the_gradient(make: Build) -> None:
     assert moved(Engine(Elbo(make()), "sgd", clip=0.5), x, lr=1e-3) == pytest.approx(0.5e-3, rel=1e-2)
 
 
+def test_a_gradient_that_is_small_enough_is_not_clipped(make: Build) -> None:
+    def weights(clip: float | None) -> list[torch.Tensor]:
+        with seeded("clip"):
+            program = make()
+            Engine(Elbo(program), "sgd", clip=clip).step(torch.ones(4, 6), lr=1e-2)
+        return [each.detach() for each in program.parameters()]
+
+    torch.testing.assert_close(weights(1e6), weights(None), rtol=0, atol=0)
+
+
 def test_a_step_returns_sums_over_data(make: Build) -> None:
     program, x = make(), torch.randn(8, 6)
     with seeded(1), torch.no_grad():

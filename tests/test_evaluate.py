@@ -105,6 +105,20 @@ def test_with_the_exact_posterior_the_weights_are_constant() -> None:
     assert (estimates.log_likelihood_error < 1e-5).all()
 
 
+def test_the_correction_is_half_the_squared_error_of_the_mean_weight() -> None:
+    # From the effective sample size: s² = (K / ESS - 1) / (K - 1), the variance of the mean weight.
+    draws = 40
+    exact = solve(2, shift=0.2, stretch=1.3)
+    found = evaluate(exact.program, [exact.x], particles=draws)
+    squared = (draws / found.effective_sample_size - 1) / (draws - 1)
+    correction = found.log_likelihood_corrected - found.log_likelihood
+    torch.testing.assert_close(correction, squared / 2, rtol=1e-9, atol=1e-12)
+    found = evaluate(exact.program, [exact.x], particles=400)
+    squared = (400 / found.effective_sample_size - 1) / 399
+    assert found.trust.of_rows.all()
+    torch.testing.assert_close(found.log_likelihood_error, squared.sqrt(), rtol=1e-9, atol=1e-12)
+
+
 # Noise -----------------------------------------------------------------------------------------------------
 
 
