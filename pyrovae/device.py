@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -141,14 +141,39 @@ def multiplying(precision: PrecisionName, device: torch.device) -> Iterator[None
     """
     if reason := refusal(precision, device):
         raise ConfigError([Problem("train.precision", reason)])
-    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(PRECISIONS[precision].matrices)
-    torch.backends.cudnn.allow_tf32 = PRECISIONS[precision].convolutions_in_tf32
+    wanted = PRECISIONS[precision]
+    cudnn: Any = torch.backends.cudnn
+    onednn: Any = torch.backends.mkldnn
+    matrices: Any = torch.backends.cuda.matmul, onednn.matmul
+    others = cudnn.conv, cudnn.rnn, onednn.conv, onednn.rnn
+    before = [(each, each.fp32_precision) for each in (*matrices, *others)]
+    products = _unless_mixed(torch.get_float32_matmul_precision)
+    convolutions = _unless_mixed(lambda: torch.backends.cudnn.allow_tf32)
     try:
+        if products is not None:
+            torch.set_float32_matmul_precision(wanted.matrices)
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = wanted.convolutions_in_tf32
+        for each in () if products is not None else matrices:
+            each.fp32_precision = "ieee" if wanted.matrices == "highest" else "tf32"
+        for each in others:
+            each.fp32_precision = "tf32" if wanted.convolutions_in_tf32 else "ieee"
         yield
     finally:
-        torch.set_float32_matmul_precision(products)
-        torch.backends.cudnn.allow_tf32 = convolutions
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        for each, precise in before:
+            each.fp32_precision = precise
+
+
+def _unless_mixed(setting: Callable[[], Any]) -> Any:
+    """A setting of torch; ``None`` where its parts were set one by one, and torch has no word for all."""
+    try:
+        return setting()
+    except RuntimeError:
+        return None
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -240,13 +240,20 @@ def _pca(codes: Tensor, seed: int) -> Flat:
     return Flat(points, (first, second))
 
 
+def _points(method: Any, codes: Tensor) -> Tensor:
+    """What a method makes of codes, whatever containers scikit-learn is set to give."""
+    from sklearn import config_context
+
+    with config_context(transform_output="default"):
+        return torch.from_numpy(method.fit_transform(codes.numpy(force=True)))
+
+
 def _tsne(codes: Tensor, seed: int) -> Flat:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(codes) - 1) / 3)
     fitted = TSNE(2, perplexity=perplexity, init="pca", random_state=_seed(seed), n_jobs=1)
-    points = fitted.fit_transform(codes.numpy(force=True))
-    return Flat(torch.from_numpy(points), ("t-SNE 1", "t-SNE 2"))
+    return Flat(_points(fitted, codes), ("t-SNE 1", "t-SNE 2"))
 
 
 def _umap(codes: Tensor, seed: int) -> Flat:
@@ -257,8 +264,7 @@ def _umap(codes: Tensor, seed: int) -> Flat:
         raise _unusable("umap", message) from None
 
     fitted = UMAP(n_components=2, n_neighbors=min(15, len(codes) - 1), random_state=_seed(seed), n_jobs=1)
-    points = fitted.fit_transform(codes.numpy(force=True))
-    return Flat(torch.from_numpy(points), ("UMAP 1", "UMAP 2"))
+    return Flat(_points(fitted, codes), ("UMAP 1", "UMAP 2"))
 
 
 def _seed(seed: int) -> int:

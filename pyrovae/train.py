@@ -158,8 +158,8 @@ class Trainer:
         What follows from the data in closed form is set first, as after an epoch, and taken back.
         """
         program = self.engine.objective.program
-        weights = {name: value.clone() for name, value in program.state_dict().items()}
-        with self.computing():
+        with isolated(), self.computing():
+            weights = {name: value.clone() for name, value in program.state_dict().items()}
             try:
                 self._calibrate(0)
                 terms = self.measure()

@@ -134,6 +134,8 @@ def test_evaluation_and_generation_are_the_same_on_every_device(combination: Com
         estimates = evaluate(there, [far], particles=30)
     for field in fields(near):
         value = getattr(estimates, field.name)
+        if not isinstance(value, Tensor):
+            continue
         assert value.device.type == "cpu"
         assert_close(value, getattr(near, field.name), rtol=1e-4, atol=1e-4, equal_nan=True)
     for make in (

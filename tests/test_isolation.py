@@ -19,6 +19,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
+import sklearn
 import torch
 from conftest import global_settings
 from pyro import poutine
@@ -50,6 +51,7 @@ SMALL: dict[str, Any] = {
     "likelihood": "gaussian",
     "data": {"validation": 0.0},  # of a row or two nothing can be told
     "verbose": False,
+    "lr": 0.01,
 }
 
 
@@ -232,6 +234,37 @@ def _seeking_anomalies() -> Iterator[None]:
             yield
 
 
+@contextmanager
+def _products() -> Iterator[None]:
+    """Products rounded to bfloat16, by torch's new settings: the old ones cannot be read then."""
+    onednn: Any = torch.backends.mkldnn
+    before = onednn.matmul.fp32_precision, onednn.conv.fp32_precision
+    onednn.matmul.fp32_precision = onednn.conv.fp32_precision = "bf16"
+    try:
+        yield
+        assert (onednn.matmul.fp32_precision, onednn.conv.fp32_precision) == ("bf16", "bf16")
+    finally:
+        onednn.matmul.fp32_precision, onednn.conv.fp32_precision = before
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 class Counting(torch.overrides.TorchFunctionMode):
     """A mode of the user's that looks on."""
 
@@ -252,6 +285,9 @@ SURROUNDINGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "enable_grad": torch.enable_grad,
     "inference": torch.inference_mode,
     "device": lambda: torch.device("meta"),
+    "products": _products,
+    "deterministic": _deterministic,
+    "denormals": _without_denormals,
     "anomaly": _seeking_anomalies,
     "validation": _validating,
     "function mode": Counting,
@@ -279,7 +315,6 @@ def state() -> Any:
         "device": torch.get_default_device(),
         "anomaly": torch.is_anomaly_enabled(),
         "threads": torch.get_num_threads(),
-        "products": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "torch's noise": torch.get_rng_state().tolist(),
         "NumPy's noise": np.random.get_state()[1].tolist(),  # type: ignore[index]
@@ -383,8 +418,8 @@ def test_threads_do_not_notice_each_other(vae: VAE, alone: Alone, verbs: tuple[s
 
 
 def _run(seed: int) -> Run:
-    config = {key: value for key, value in SMALL.items() if key != "verbose"}
-    train = {"epochs": 3, "batch_size": 5}
+    config = {key: SMALL[key] for key in ("latent_dim", "network", "likelihood")}
+    train = {"epochs": 3, "batch_size": 5, "lr": 0.003}
     data = {"validation": 0.25, "test": 0.0}
     dataset = from_arrays(X, validation=0.25, test=0.0)
     return Run.start(resolve({**config, "seed": seed, "train": train, "data": data}), dataset=dataset)
@@ -475,6 +510,14 @@ def test_isolation_within_isolation_is_isolation() -> None:
         assert pyro.sample("z", dist.Normal(0.0, 1.0)).shape == (2,)
 
 
+def test_scikit_learns_containers_do_not_come_inside(vae: VAE, alone: Alone) -> None:
+    pytest.importorskip("pandas")
+    verb = "embed.mapped, t-SNE"
+    assert inside(
+        lambda: sklearn.config_context(transform_output="pandas"), lambda: VERBS[verb](vae)
+    ) == alone(verb)
+
+
 IMPORTED_LATE = """
 import torch
 torch.set_default_dtype(torch.float64)
@@ -482,7 +525,8 @@ torch.set_default_device("meta")
 import numpy as np
 from pyrovae import VAE
 X = np.linspace(0, 1, 72, dtype=np.float32).reshape(12, 6)
-vae = VAE(latent_dim=2, epochs=2, verbose=False, data={"validation": 0.0}).fit(X)
+options = {"network": {"name": "mlp", "hidden": [8]}, "data": {"validation": 0.0}, "lr": 0.01}
+vae = VAE(latent_dim=2, epochs=2, verbose=False, **options).fit(X)
 print(vae.score(X), vae.sample(2).tolist())
 """
 
