@@ -170,6 +170,16 @@ def test_pictures_look_the_same_in_both_layouts(channels: int) -> None:
     assert np.array_equal(*images)
 
 
+def test_the_way_between_two_pictures_looks_the_same_in_both_layouts() -> None:
+    ends, way = RANDOM.rand(2, 5, 6, 3), RANDOM.rand(4, 5, 6, 3)
+    first, last = (
+        plots.interpolation(*arrays, names=("one", "other"))
+        for arrays in ((ends, way), (np.moveaxis(ends, -1, 1), np.moveaxis(way, -1, 1)))
+    )
+    for one, other in zip(first.axes, last.axes, strict=True):
+        assert np.array_equal(one.images[0].get_array(), other.images[0].get_array())
+
+
 VIEWS: dict[str, Any] = {
     "decode": lambda vae: vae.decode(vae.encode(PICTURES)),
     "posterior_predictive": lambda vae: vae.posterior_predictive(PICTURES, 2),

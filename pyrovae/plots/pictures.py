@@ -59,7 +59,7 @@ def panels(data: Mapping[str, ArrayLike], *, title: str = "") -> Figure:
         >>> len(panels({"data": X[:16], "the same, darker": X[:16] / 2}).axes)
         2
     """
-    arrays = {name: _channels_first(np.asarray(values, np.float64)) for name, values in data.items()}
+    arrays = {name: as_shown(values) for name, values in data.items()}
     widths = [_width(values) for values in arrays.values()]
     with styled():
         size = (PANEL_INCHES * sum(widths) + 0.1 * len(widths), PANEL_INCHES + 0.3 + 0.3 * bool(title))
@@ -95,8 +95,9 @@ def show(axes: Sequence[Axes], arrays: Sequence[Array]) -> None:
         axes[0].figure.colorbar(axes[0].images[0], ax=axes, label=unit)
 
 
-def _channels_first(values: Array) -> Array:
-    """Pictures whose channels come last, with the channels first; all other data as they are."""
+def as_shown(data: ArrayLike) -> Array:
+    """Data as figures take them: of pictures whose channels come last, the channels are put first."""
+    values: Array = np.asarray(data, dtype=np.float64)
     is_last = values.ndim == 4 and not are_pictures(values) and values.shape[-1] in (1, 3)
     return np.moveaxis(values, -1, 1) if is_last else values
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from pyrovae.plots._strips import Strip, strips
 from pyrovae.plots._style import BLUE, PALETTE, Array, styled, whole
-from pyrovae.plots.pictures import are_pictures, on_one_scale
+from pyrovae.plots.pictures import are_pictures, as_shown, on_one_scale
 
 MOST_DATA = 8
 MOST_DRAWS = 5
@@ -71,7 +71,7 @@ def predictive(data: ArrayLike, predicted: Predicted, *, title: str = "") -> Fig
         >>> [axis.get_ylabel().split()[0] for axis in axes if axis.get_ylabel()]
         ['datum', 'mean', 'standard', 'standard', 'draws', ...]
     """
-    x, mean, deviation = _first(data, predicted.mean, predicted.deviation)
+    x, mean, deviation = _first(as_shown(data), predicted.mean, predicted.deviation)
     if not are_pictures(x):
         low, high = np.quantile(_array(predicted.x)[: len(x)], INNER, axis=1, method="inverted_cdf")
         return _cells({"datum": x}, Interval(mean, low, high, "mean, 5% to 95% of draws"), title)

@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyrovae.plots._style import BLUE, PALETTE, PANEL_INCHES, SMALL_INCHES, Array, styled
-from pyrovae.plots.pictures import COMPARABLE, Scale, are_pictures, comparable, scale_of, tiled
+from pyrovae.plots.pictures import COMPARABLE, Scale, are_pictures, as_shown, comparable, scale_of, tiled
 
 PICTURE_INCHES = 0.6
 """Height of a picture in a row."""
@@ -86,8 +86,7 @@ def interpolation(ends: ArrayLike, mean: ArrayLike, *, names: Sequence[str], tit
         >>> [axis.get_title() for axis in figure.axes]
         ['a zero', 'E[x|z]', 'a one']
     """
-    data: Array = np.asarray(ends, dtype=np.float64)
-    way: Array = np.asarray(mean, dtype=np.float64)
+    data, way = as_shown(ends), as_shown(mean)
     pictures = are_pictures(way)
     if not pictures:
         data, way = comparable(data, way)
@@ -127,7 +126,7 @@ def interpolation_film(ends: ArrayLike, mean: ArrayLike, *, names: Sequence[str]
         >>> with TemporaryDirectory() as folder:
         ...     film.save(f"{folder}/way.gif", writer="pillow", dpi=20)
     """
-    data, way = np.asarray(ends, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+    data, way = as_shown(ends), as_shown(mean)
     with styled():
         draw = _film_of_pictures if are_pictures(way) else _film_of_tables
         figure, show = draw(data, way, names)
