@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from conftest import global_settings
 from pyro import poutine
 from pyro.poutine.runtime import _DIM_ALLOCATOR, _ENUM_ALLOCATOR, _PYRO_STACK
+from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -120,6 +122,16 @@ VERBS: Mapping[str, Callable[[VAE], Any]] = {
     "VAE.score": lambda vae: vae.score(X),
     "VAE.evaluate": lambda vae: vae.evaluate(X, particles=30),
     "VAE.diagnose": lambda vae: vae.diagnose(X, "active-units"),
+    "VAE.encode": lambda vae: vae.encode(X, draws=3),
+    "VAE.decode": lambda vae: vae.decode(CODES),
+    "VAE.inverse_transform": lambda vae: vae.inverse_transform(CODES),
+    "VAE.posterior_predictive": lambda vae: vae.posterior_predictive(X, 3),
+    "VAE.denoise": lambda vae: vae.denoise(X, "gaussian:0.5", draws=3),
+    "VAE.interpolate": lambda vae: vae.interpolate(X[0], X[1], 3),
+    "VAE.traverse": lambda vae: vae.traverse(X, steps=3),
+    "VAE.plane": lambda vae: vae.plane(X, steps=3),
+    "VAE.map": lambda vae: vae.map(X),
+    "VAE.resume": lambda vae: _resumed(),
     "generate.sample": lambda vae: generate.sample(vae.program_, 5),
     "generate.reconstruct": lambda vae: generate.reconstruct(vae.program_, X.split(5)),
     "generate.encode": lambda vae: generate.encode(vae.program_, X.split(5)),
@@ -128,6 +140,8 @@ VERBS: Mapping[str, Callable[[VAE], Any]] = {
     "codes.layout": lambda vae: codes.layout(vae.program_),
     "codes.drawn": lambda vae: codes.drawn(vae.program_, 5),
     "codes.decode": lambda vae: codes.decode(vae.program_, CODES[:3]),
+    "evaluate.given": lambda vae: evaluate_.given(vae.program_),
+    "evaluate.caveats": lambda vae: evaluate_.caveats(OWN),
     "evaluate.evaluate": lambda vae: evaluate_.evaluate(vae.program_, X.split(5), particles=30),
     "score.score": lambda vae: score.score(vae.program_, X.split(5), particles=30),
     "score.contributions": lambda vae: score.contributions(vae.program_, X.split(5), draws=10),
@@ -168,6 +182,14 @@ def _trained(vae: VAE, data: Tensor = X) -> Any:
     vae.fit(data)
     timeless = [{key: value for key, value in epoch.items() if "second" not in key} for epoch in vae.history]
     return timeless, dict(vae.program_.state_dict())
+
+
+def _resumed() -> Any:
+    with TemporaryDirectory() as folder:
+        vae = small(epochs=1).fit(X)
+        vae.save(f"{folder}/run")
+        vae.resume(X, epochs=2)
+        return dict(vae.program_.state_dict())
 
 
 def _densities(program: Program) -> Any:
@@ -383,6 +405,19 @@ def test_every_function_of_a_program_is_tried_here() -> None:
         if not name.startswith("_") and "program" in inspect.signature(function).parameters
     }
     assert verbs
+    assert verbs <= {*VERBS}
+
+
+def test_every_verb_of_a_vae_is_tried_here() -> None:
+    written = ("save", "load")  # or read: no numbers are computed
+    of_sklearn = {*dir(TransformerMixin), *dir(BaseEstimator)} - {"fit", "transform"}
+    verbs = {
+        f"VAE.{name}"
+        for name, method in inspect.getmembers(VAE, inspect.isfunction)
+        if not (name.startswith(("_", "plot_")) or name.endswith("_request"))  # metadata of scikit-learn's
+        if name not in {*of_sklearn, *written}
+    }
+    assert "VAE.sample" in verbs
     assert verbs <= {*VERBS}
 
 
