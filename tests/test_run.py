@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     "data": {"source": "digits", "limit": 100},
     "train": {"epochs": 3, "batch_size": 16, "watch": 0},
 }
-GAUSSIAN: dict[str, Any] = {"name": "gaussian", "scale": "optimal"}
+GAUSSIAN: dict[str, Any] = {"name": "gaussian", "scale": "optimal", "standardize": False}
 
 
 def numbers(n: int = 60, cells: int = 5) -> np.ndarray:
@@ -235,7 +235,7 @@ def test_a_pickle_in_the_place_of_weights_is_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_and_names_term_and_epoch() -> None:
     wild = from_arrays(numbers() * 1e30, name="wild", test=0.0)
-    run = Run.start(resolve(SMALL, {"likelihood": {"name": "gaussian", "scale": 0.1}}), dataset=wild)
+    run = Run.start(resolve(SMALL, {"likelihood": {**GAUSSIAN, "scale": 0.1}}), dataset=wild)
     with pytest.raises(TrainingError, match=r"epoch 1: the reconstruction is -?(inf|nan)"):
         list(run.train())
     assert run.history == []
@@ -298,7 +298,7 @@ def test_the_optimal_scale_is_the_root_of_the_mean_squared_error_and_is_stored(t
 @pytest.mark.parametrize("scale", ["learned", "per-pixel", "optimal"])
 def test_no_scale_falls_below_its_floor(scale: str) -> None:
     constant = from_arrays(np.ones((40, 3), np.float32), name="constant", test=0.0)
-    layer = {"likelihood": {"name": "gaussian", "scale": scale, "floor": 0.5}}
+    layer = {"likelihood": {**GAUSSIAN, "scale": scale, "floor": 0.5}}
     run = finished(layer, {"train": {"lr": 0.1, "epochs": 60, "batch_size": 40}}, dataset=constant)
     scales = run.program.decode(run.program.encode(torch.ones(4, 3)).mean).base_dist.scale
     assert 0.5 <= scales.min().item() < 0.6
@@ -308,7 +308,7 @@ def test_an_optimal_scale_beats_the_scale_that_it_started_from() -> None:
     data = from_arrays(numbers() / 100, name="small", test=0.0)
     given = {"train": {"epochs": 3}}
     optimal = finished({"likelihood": GAUSSIAN}, given, dataset=data)
-    fixed = finished({"likelihood": {"name": "gaussian", "scale": 1.0}}, given, dataset=data)
+    fixed = finished({"likelihood": {**GAUSSIAN, "scale": 1.0}}, given, dataset=data)
     assert optimal.history[-1]["validation_elbo"] > fixed.history[-1]["validation_elbo"] + 1
 
 
