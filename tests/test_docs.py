@@ -21,8 +21,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Size
 
+from pyrovae import places, sources
 from pyrovae.assembly import build
 from pyrovae.cli import main
+from pyrovae.cli._given import GivenData, GivenRun
 from pyrovae.config import Config
 from pyrovae.folder import Folder
 from pyrovae.run import Run
@@ -206,6 +208,8 @@ def test_commands_are_understood_and_their_parts_fit(
     for name, method in {"start": start, "resume": read, "load": read}.items():
         monkeypatch.setattr(Run, name, method)
     monkeypatch.setattr(Folder, "open", read)
+    for owner in (GivenRun, GivenData, places, sources):  # neither runs nor data are here
+        monkeypatch.setattr(owner, "check", lambda _: None)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     script = RECORDING + "".join(blocks(page, "sh"))

@@ -17,6 +17,7 @@ import pytest
 from members import MEMBERS, Case, each
 
 from pyrovae import cli, pairing
+from pyrovae.cli._given import GivenData
 from pyrovae.component import FAMILIES, find, names, options
 from pyrovae.config import DEFAULT_COMPONENTS, literal
 from pyrovae.errors import RunError
@@ -107,6 +108,7 @@ def test_the_command_of_every_component_starts_a_training_with_it(
     started: list[Run] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.training, "_train", lambda run, console: started.append(run))
+    monkeypatch.setattr(cli.training.tables, "print_history", lambda *_: None)
     program, *arguments = shlex.split(site.command(case.family, case.name))
     assert program == "pyrovae"
     with pytest.raises(SystemExit) as end:
@@ -128,6 +130,7 @@ def test_the_command_of_every_other_one_asks_for_it(
     selected = cli.evaluation._diagnostics
     monkeypatch.setattr(cli.evaluation, "_diagnostics", lambda *names: asked.extend(selected(*names)))
     monkeypatch.setattr(Run, "load", load)
+    monkeypatch.setattr(GivenData, "check", lambda _: None)
     program, *arguments = shlex.split(site.command(case.family, case.name))
     assert program == "pyrovae"
     with pytest.raises(SystemExit):

@@ -6,8 +6,7 @@ import pytest
 
 from pyrovae import console, tables
 from pyrovae.cli import main
-from pyrovae.compare import Comparison
-from pyrovae.contrast import Scored
+from pyrovae.contrast import Comparison, Scored
 from pyrovae.quantities import Mean, Quantity
 
 

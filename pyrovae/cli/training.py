@@ -187,5 +187,5 @@ def _train(run: Run, terminal: Console) -> None:
                 report.say(epoch_line(metrics, epochs, run.terms, is_kl=run.program.codes.is_density))
     except KeyboardInterrupt:
         saved = f"{run.saved_epochs} of {epochs} epochs are saved"
-        say(terminal, f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
+        say(console(), f"interrupted: {saved}; go on with: pyrovae train --resume {path}")
         raise typer.Exit(130) from None
