@@ -52,13 +52,16 @@ class Views:
         found = embed.embed(self.program_, self._rows(X), draws=draws, seed=seed_of(seed, random_state))
         return _array(found.mean if found.draws is None else found.draws)
 
-    def decode(self: Trained, codes_: ArrayLike) -> Array:
-        """The expected data E[x|z] at codes z, (n, code size) to (n, \\*event_shape).
+    def decode(self: Trained, X: ArrayLike) -> Array:
+        """The expected data E[x|z] at codes z, (n, \\*event_shape).
+
+        Args:
+            X: codes, (n, code size), as :meth:`encode` gives them.
 
         Raises:
             DataError: the codes are not of the program's size, or not finite.
         """
-        given = from_arrays(codes_, name="codes", validation=0.0, test=0.0).train.rows(slice(None))
+        given = from_arrays(X, name="codes", validation=0.0, test=0.0).train.rows(slice(None))
         return _data(self, codes.decode(self.program_, given.float()).mean)
 
     inverse_transform = decode

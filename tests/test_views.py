@@ -64,6 +64,10 @@ def test_codes_of_another_size_are_refused(vae: VAE) -> None:
         vae.decode(np.zeros((2, 4)))
 
 
+def test_scikit_learn_asks_for_no_more_than_codes() -> None:
+    assert not [name for name in dir(VAE) if name.endswith("_request") and name.startswith("set_")]
+
+
 # Walks -----------------------------------------------------------------------------------------------------
 
 
