@@ -492,3 +492,20 @@ def test_codes_that_are_too_many_to_be_summed_are_refused_before_the_run_has_a_f
     with pytest.raises(ConfigError, match=r"objective.name: 'enum-elbo' decodes .* there are 2\^30 of them"):
         Run.start(resolve(codes, {"objective": "enum-elbo", "latent_dim": 30}), path=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("cycle", [0.1, 0.3, 0.7, 1 / 3])
+def test_a_cycle_begins_at_0_whatever_its_length_is_rounded_to(make: Build, cycle: float) -> None:
+    objective = objective_of(make(), "elbo", warm_up=cycle, cycle=cycle)
+    for number in range(50):
+        for start in (number * cycle, sum([cycle] * number)):
+            assert objective.ramp(start, 0) == pytest.approx(0, abs=1e-9)
+            assert objective.ramp(start + cycle / 2, 0) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_a_bandwidth_over_which_squares_are_no_numbers_is_refused(make: Build) -> None:
+    with pytest.raises(ConfigError, match=r"objective.bandwidth: 1e-30 is not allowed; .* >= 1e-06"):
+        resolve({"objective": {"name": "info", "bandwidth": 1e-30}})
+    for kernel in ("rbf", "imq"):
+        objective = objective_of(make(), "info", kernel=kernel, bandwidth=1e-6)
+        assert objective(torch.randn(8, 6)).loss.isfinite()

@@ -79,6 +79,10 @@ class Weighted(Messenger):
             msg["scale"] = msg["scale"] * self.weight
 
 
+ROUNDING = 1e-9
+"""Of a cycle: what is left of it, where it has ended but for rounding."""
+
+
 class Weight(NamedTuple):
     """The weight of the KL over the course of a training."""
 
@@ -92,6 +96,8 @@ class Weight(NamedTuple):
         time = epochs if self.unit == "epochs" else steps
         if self.cycle is not None:
             time %= self.cycle
+            if self.cycle - time < ROUNDING * self.cycle:  # 1.0 % 0.1 is nearly 0.1
+                time = 0.0
         return min(1.0, time / self.warm_up) if self.warm_up else 1.0
 
 

@@ -56,7 +56,7 @@ class Info(AggregateObjective):
         weight: lambda; what is left of it, alpha + lambda - 1, weighs MMD².
         kernel: ``imq`` for the inverse multiquadratic one, whose tails reach codes that are far out.
         bandwidth: h, in the unit of z; ``None`` for that of the authors' code: of d coordinates, d / sqrt(2)
-            for ``rbf`` and sqrt(d) for ``imq``.
+            for ``rbf`` and sqrt(d) for ``imq``. Below 1e-6, squares of distances over h exceed float32.
 
     Raises:
         ConfigError: alpha + lambda - 1 is below 0.
@@ -86,7 +86,7 @@ class Info(AggregateObjective):
             KernelName, Field(description="Gaussian, or inverse multiquadratic with longer tails")
         ] = "rbf",
         bandwidth: Annotated[
-            Annotated[float, Field(gt=0)] | None,
+            Annotated[float, Field(ge=1e-6)] | None,
             Field(description="of the kernel, in the unit of z; by default it follows from the dimension"),
         ] = None,
     ) -> None:
