@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Size, Tensor, nn
 
-from pyrovae import component, data, pairing
+from pyrovae import component, data, device, pairing
 from pyrovae.component import Component
 from pyrovae.config import Config, Data, Train
 from pyrovae.data import Dataset
@@ -222,6 +223,12 @@ def _copied(family: str, given_object: Component, available: Mapping[str, Any]) 
     if given_object.given != needed:
         made_for, wanted = _listed(given_object.given.values()), _listed(needed.values())
         message = f"the object was made for {made_for}, and is needed for {wanted}"
+        raise ConfigError([Problem(family, message)])
+    if isinstance(given_object, nn.Module) and (dtype := device.dtype_of(given_object)) != torch.float32:
+        message = (
+            f"the object was made of numbers of {dtype}, as after torch.set_default_dtype({dtype}), and "
+            "programs have torch.float32: give its .float()"
+        )
         raise ConfigError([Problem(family, message)])
     return deepcopy(given_object)
 

@@ -37,8 +37,10 @@ from pyrovae.corruption import Corruption, corrupt
 from pyrovae.data import Split, from_arrays
 from pyrovae.density import Density
 from pyrovae.diagnostics import Subject, diagnose
+from pyrovae.errors import ConfigError
 from pyrovae.isolation import isolated
 from pyrovae.objectives.elbo import Elbo
+from pyrovae.priors.mixture import Mixture
 from pyrovae.programs import Program, check, rehearse
 from pyrovae.randomness import DatumNoise, Streams
 from pyrovae.run import Run
@@ -504,6 +506,14 @@ def test_a_training_that_is_left_midway_leaves_nothing() -> None:
     epochs.close()
     assert state() == before
     assert in_threads(lambda: generate.sample(run.program, 3).x)  # the lock is free
+
+
+def test_an_object_made_under_another_default_is_refused_by_name_of_the_setting() -> None:
+    with _default_dtype(torch.float64):
+        made = Mixture(2)
+    with pytest.raises(ConfigError, match=r"prior: the object .* torch.set_default_dtype\(torch.float64\)"):
+        small(prior=made).fit(X)
+    small(prior=made.float()).fit(X)
 
 
 def test_batches_are_made_where_the_caller_is(vae: VAE) -> None:
