@@ -450,8 +450,9 @@ def test_evaluate_as_json_has_units_errors_and_bits(run: Path) -> None:
     quantities = numbers["quantities"]
     sizes = ["effective_sample_size", "smallest_effective_sample_size"]  # and no k-hat, which needs 25 draws
     assert list(quantities) == [*QUANTITIES, *sizes]
-    for key in QUANTITIES:
-        assert quantities[key]["monte_carlo_error"] > 0
+    for key in QUANTITIES:  # without a k-hat, nobody knows whether the error of log p(x) can be trusted
+        error = quantities[key]["monte_carlo_error"]
+        assert error is None if key.startswith("log_likelihood") else error > 0
         assert quantities[key]["data_error"] > 0
     elbo, reconstruction, kl, log_likelihood, corrected = values(numbers)
     assert corrected > log_likelihood
