@@ -47,6 +47,9 @@ Values are then moved by less than a hundredth of the smallest scale that a like
 LOST = 2.0**-7
 """Standard deviations of a cell by which numbers of float32 may be apart where nothing else is to be had."""
 
+SMALLEST = torch.finfo(torch.float32).tiny
+"""Of the standard deviations that a likelihood can keep."""
+
 CELLS_TO_JUDGE = 2**22
 
 STANDARDIZED = (
@@ -79,6 +82,8 @@ def as_precise(dataset: Dataset, scorer: Scorer) -> Dataset:
     if dataset.train.raw.dtype != torch.float64:
         return dataset
     found = moments(dataset.train.batches())
+    if ((found.deviation > 0) & (found.deviation < SMALLEST)).any():
+        raise ConfigError([_too_small(dataset, found)])
     rounded_by = found.spacing.max()
     widened = rounded_by > HELD and isinstance(scorer, Likelihood) and scorer.widen()
     if rounded_by > LOST and not widened:
@@ -88,6 +93,16 @@ def as_precise(dataset: Dataset, scorer: Scorer) -> Dataset:
 
 def _rounded_for(dataset: Dataset, scorer: Scorer) -> Dataset:
     return dataset if scorer.precision == torch.float64 else dataset.rounded()
+
+
+def _too_small(dataset: Dataset, found: Moments) -> Problem:
+    """What to say of data whose deviation is no number of float32."""
+    smallest = found.deviation[found.deviation > 0].min().item()
+    return Problem(
+        "data.source",
+        f"a column of {dataset.name} has a standard deviation of {smallest:.3g}, and float32 has no such "
+        f"number; multiply the data by {10.0 ** -round(math.log10(smallest)):g}",
+    )
 
 
 def _too_fine(dataset: Dataset, found: Moments, scorer: Scorer) -> Problem:

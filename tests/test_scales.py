@@ -296,3 +296,9 @@ def test_what_bounds_keep_a_likelihood_from_is_said(name: str, capsys: pytest.Ca
         usual = name == "negative-binomial" and values is X
         vae(name, verbose=True, epochs=1).fit((20 * values).round() if usual else values)
         assert (said in capsys.readouterr().err) == (values is not X)
+
+
+def test_data_in_a_unit_that_float32_has_no_numbers_for_are_refused_with_a_factor() -> None:
+    X = 1e-50 * np.random.default_rng(0).standard_normal((50, 2))
+    with pytest.raises(ConfigError, match=r"multiply the data by 1e\+50"):
+        vae("gaussian").fit(X)
