@@ -33,7 +33,7 @@ def isolated() -> Iterator[None]:
 
     Example:
         >>> with pyro.plate("theirs", 3), isolated():
-        ...     pyro.sample("z", dist.Normal(0.0, 1.0)).shape
+        ...     pyro.sample("z", pyro.distributions.Normal(0.0, 1.0)).shape
         torch.Size([])
     """
     with LOCK, no_handlers(), ExitStack() as stack:

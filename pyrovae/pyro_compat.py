@@ -26,7 +26,7 @@ def no_handlers() -> Iterator[None]:
 
     Example:
         >>> with pyro.plate("data", 3), no_handlers():
-        ...     pyro.sample("z", dist.Normal(0.0, 1.0)).shape
+        ...     pyro.sample("z", pyro.distributions.Normal(0.0, 1.0)).shape
         torch.Size([])
     """
     handlers, plates = [*_PYRO_STACK], [*_DIM_ALLOCATOR._stack]

@@ -19,7 +19,7 @@ class Unit(NamedTuple):
     Example:
         >>> unit = Unit("value / 255", -math.log(255))
         >>> unit.of_stored(cells=784)
-        'for a density per unit of the stored values, add -4,344.265 nats per datum to log p(x)'
+        'for a density per unit of the stored values, add -4,344.351 nats per datum to log p(x)'
     """
 
     words: str

@@ -406,6 +406,7 @@ def test_the_mean_weight_is_the_evidence_and_backwards_its_reciprocal(d: int, st
         assert abs(of_data.mean() - 1) < Z * error
 
 
+@pytest.mark.slow
 @each_start
 @each_dimension
 def test_the_annealed_bound_meets_the_exact_evidence_and_brackets_it(d: int, start: Any) -> None:
@@ -448,6 +449,7 @@ def test_with_one_temperature_it_is_importance_sampling() -> None:
     assert annealed.monte_carlo_error < 1e-4
 
 
+@pytest.mark.slow
 def test_the_error_of_an_annealed_bound_is_what_it_says_although_one_chain_carries_most() -> None:
     """The jackknife is 1.6 times the spread of 4 chains so far apart, the delta method 0.4 times."""
     exact = single(solve(2))
@@ -463,6 +465,7 @@ def test_the_error_of_an_annealed_bound_is_what_it_says_although_one_chain_carri
 # Refinement.
 
 
+@pytest.mark.slow
 @each_dimension
 def test_refinement_finds_the_posterior(d: int) -> None:
     exact = single(solve(d, shift=1.0, stretch=1.5))

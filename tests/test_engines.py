@@ -241,10 +241,8 @@ COMPILED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    "setting",
-    [next(iter(COMPILED)), *(pytest.param(name, marks=pytest.mark.slow) for name in [*COMPILED][1:])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", COMPILED)
 def test_a_compiled_graph_takes_the_same_steps(make: Build, setting: str) -> None:
     """By gradient descent: Adam makes whole steps of the rounding of gradients that are 0."""
     parts, options = COMPILED[setting]

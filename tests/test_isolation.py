@@ -576,6 +576,7 @@ print(vae.score(X), vae.sample(2).tolist())
 """
 
 
+@pytest.mark.slow
 def test_settings_made_before_the_import_change_nothing() -> None:
     plainly = "\n".join(line for line in IMPORTED_LATE.splitlines() if "set_default" not in line)
     printed = [

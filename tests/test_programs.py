@@ -75,6 +75,11 @@ OPTIONS = [with_partner(case) for case in cases("prior", "posterior") if case.op
 OPTIONS += [Combination((case,)) for case in cases("likelihood") if case.options]
 OPTIONS += [Combination(pair) for pair in product(members("likelihood"), members("network"))]
 COMBINATIONS = OBJECTIVES + OPTIONS
+A_THIRD_AT_ONCE: list[Any] = [
+    combination if i % 3 == 0 else pytest.param(combination, marks=pytest.mark.slow)
+    for i, combination in enumerate(COMBINATIONS)
+]
+"""All combinations, of which a plain ``pytest`` runs every third."""
 
 
 def data_for(program: SingleLayer, n: int = 12) -> Tensor:
@@ -112,7 +117,7 @@ def test_gradients_of_the_objective_reach_every_parameter(combination: Combinati
     assert not kl.requires_grad
 
 
-@each(COMBINATIONS, "combination")
+@each(A_THIRD_AT_ONCE, "combination")
 def test_five_steps_under_fixed_noise_lower_the_loss(combination: Combination) -> None:
     losses = losses_of_five_steps(combination)
     assert losses[-1] < losses[0]

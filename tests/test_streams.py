@@ -170,7 +170,9 @@ def test_numbers_that_are_not_finite_are_found_on_disk_too(bad: float, tmp_path:
     raw = rows_of("float64")
     raw[41, 1, 2] = bad
     np.save(tmp_path / "rows.npy", raw)
-    with pytest.raises(DataError, match=r"1 of 60 rows hold values that are not finite .* is row 41"):
+    with pytest.raises(
+        DataError, match=r"1 of 60 rows hold values that are missing or not finite .* is row 41"
+    ):
         load(str(tmp_path / "rows.npy"))
 
 
