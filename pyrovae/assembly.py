@@ -170,7 +170,13 @@ def begin(
     wanted: Any = kept or options.engine
     started = start(wanted, objective, options.optimizer, options.clip, example=batches[0], steps=steps)
     rehearsals = {len(x): partial(started.engine.rehearse, x) for x in batches if x.is_cpu}
-    return started, choose(rehearsals, asked=options.threads, begun_with=begun_with.get("threads"))
+    threads = choose(
+        rehearsals,
+        asked=options.threads,
+        begun_with=begun_with.get("threads"),
+        is_fused=started.mode == "compiled",
+    )
+    return started, threads
 
 
 def needing_two_rows(program: nn.Module, objective: Objective) -> Iterator[str]:

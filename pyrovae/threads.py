@@ -117,19 +117,21 @@ def choose(
     *,
     asked: int = 0,
     begun_with: str | None = None,
+    is_fused: bool = False,
     clock: Clock = time.perf_counter,
 ) -> Chosen:
     """The number of threads of a training: asked for, found once by timing, or varying with what is faster.
 
     It varies only where steps make the same bits on one thread as on all, as most products of matrices do.
-    Convolutions do not: their number is chosen once, and kept when the training goes on. So what a training
-    learns does not depend on the time that it took.
+    Convolutions do not, and of fused operations nobody sees where they are cut: their number is chosen once,
+    and kept when the training goes on. So what a training learns does not depend on the time that it took.
 
     Args:
         steps: calls that make what a training step makes and leave no trace, by the number of rows in the
             batch, the usual one first; none, where the processor does not take the steps.
         asked: what the configuration asks for; 0 leaves it open.
         begun_with: what was recorded of this training before.
+        is_fused: whether a compiler has put several operations of a step into one.
         clock: seconds from some time on.
 
     Example:
@@ -147,7 +149,7 @@ def choose(
     if most == 1:
         return _fixed(most, "since more would not help")
     usual = next(iter(steps))
-    if _same_bits(steps[usual], most):
+    if not is_fused and _same_bits(steps[usual], most):
         others = {rows for rows in steps if rows != usual and _same_bits(steps[rows], most)}
         pace = Pace(most, {usual, *others}, clock)
         return Chosen(1, pace, VARIES, f"each step has 1 thread or {most}, whichever is faster at the time")

@@ -463,11 +463,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("captured", marks=pytest.mark.slow)])
 def test_a_training_on_varying_threads_is_the_same_bits_interrupted_or_not(
-    two: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: list[int], engine: str
+    two: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: list[int]
 ) -> None:
-    layer = {"train": {"engine": engine}}
+    layer = {"train": {"engine": "eager"}}
     alone = Run.start(resolve(SMALL, layer, {"train": {"threads": 1}}), dataset=pictures())
     list(alone.train())
     assert set(counted) == {1}
@@ -482,6 +481,28 @@ def test_a_training_on_varying_threads_is_the_same_bits_interrupted_or_not(
     assert counted[-4:] == [1, 2, 2, 1]
     assert learned(resumed) == learned(alone)
     assert Run.load(tmp_path / "run").facts["threads"] == "any"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiled steps need a C++ compiler")
+def test_compiled_steps_keep_the_number_of_threads_they_were_begun_with(
+    two: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: list[int]
+) -> None:
+    monkeypatch.setattr(threads, "_faster", lambda *_: 2)
+    config = resolve(SMALL, {"train": {"engine": "captured"}})
+    whole = Run.start(config, dataset=pictures())
+    list(whole.train())
+    run = Run.start(config, dataset=pictures(), path=tmp_path / "run")
+    epochs = run.train()
+    next(epochs)
+    epochs.close()  # type: ignore[attr-defined]
+    monkeypatch.setattr(threads, "_faster", lambda *_: never())
+    resumed = Run.resume(tmp_path / "run", dataset=pictures())
+    list(resumed.train())
+    assert resumed.facts["engine"] == "compiled"
+    assert resumed.facts["threads"] == "2"
+    assert set(counted) == {2}
+    assert learned(resumed) == learned(whole)
 
 
 def test_a_number_found_by_timing_is_recorded_and_kept(
