@@ -105,7 +105,7 @@ def losses_of_five_steps(combination: Combination) -> list[float]:
     return losses
 
 
-@each(COMBINATIONS, "combination")
+@each(A_THIRD_AT_ONCE, "combination")
 def test_gradients_of_the_objective_reach_every_parameter(combination: Combination) -> None:
     program, x = prepared(combination)
     has_particles = "particles" in component.options(component.find("objective", combination.objective))
